@@ -1,0 +1,37 @@
+# Every target does its own set-up in .venv. `make test` and `make demo` are the README's two commands.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Set TORCH_INDEX to a package index of CPU builds of torch where the default one would bring GPU packages.
+TORCH_INDEX ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+SEED ?= 1
+
+.PHONY: install demo test lint type docs bench sim chaos attack clean
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Parley needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": say make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e '.[party,demo,dev]'
+	@touch $@
+
+install: $(STAMP)
+
+demo: install
+	$(BIN)/parley demo --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SCHEME),--scheme $(SCHEME)) $(DEMO_ARGS)
+
+test: install
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: install
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo-report demo-work .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Offline verification, exports and reports: pure, base install only."""

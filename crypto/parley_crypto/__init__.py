@@ -1,0 +1,1 @@
+"""Primitives composed: keys, signatures, boxes, shares, masks, Merkle trees. Knows nothing of federations."""

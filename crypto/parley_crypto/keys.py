@@ -1,0 +1,119 @@
+"""Ed25519 signing keys and X25519 agreement keys, made from bytes that the caller supplies.
+
+Private keys have a redacting repr and no JSON form. Nothing here draws randomness: a key is a function of its 32 bytes, so that a
+round can be repeated to the byte after a crash. Ed25519 is RFC 8032, X25519 is RFC 7748; results of low order are refused (RFC 7748, section 6.1).
+
+    >>> key = SigningKey(bytes(32))
+    >>> key.public.verify(key.sign(b"message"), b"message")
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from parley_crypto.errors import MalformedError, VerificationError
+
+KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+_FINGERPRINT_PREFIX: Final = "SHA256:"
+
+
+def _require_length(name: str, raw: bytes, wanted: int) -> None:
+    if len(raw) != wanted:
+        raise MalformedError(f"{name}: wanted {wanted} bytes, got {len(raw)}")
+
+
+def fingerprint_of(raw: bytes) -> str:
+    """Return `SHA256:` and the unpadded base64 of the SHA-256 of a public key's 32 bytes (as OpenSSH prints them)."""
+    return _FINGERPRINT_PREFIX + base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
+class VerifyKey:
+    """An Ed25519 public key, 32 bytes."""
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        _require_length("Ed25519 public key", self.raw, KEY_BYTES)
+
+    @classmethod
+    def from_hex(cls, text: str) -> VerifyKey:
+        """Parse 64 hexadecimal digits; raises MalformedError."""
+        try:
+            return cls(bytes.fromhex(text))
+        except ValueError as error:
+            raise MalformedError(f"Ed25519 public key: wanted 64 hexadecimal digits, got {text[:80]!r}") from error
+
+    @property
+    def hex(self) -> str:
+        """The 32 bytes as 64 hexadecimal digits."""
+        return self.raw.hex()
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:…`, the short string that people compare outside the gateway."""
+        return fingerprint_of(self.raw)
+
+    @cached_property
+    def _key(self) -> Ed25519PublicKey:
+        return Ed25519PublicKey.from_public_bytes(self.raw)
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        """Return if `signature` is this key's on `message`; raise VerificationError otherwise."""
+        try:
+            self._key.verify(signature, message)
+        except InvalidSignature as error:
+            raise VerificationError(f"signature by {self.fingerprint} does not verify") from error
+
+
+class SigningKey:
+    """An Ed25519 private key, from its 32-byte seed."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, seed: bytes) -> None:
+        _require_length("Ed25519 seed", seed, KEY_BYTES)
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public: Final = VerifyKey(self._key.public_key().public_bytes_raw())
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.public.fingerprint}, secret redacted)"
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature on `message` (deterministic, RFC 8032)."""
+        return self._key.sign(message)
+
+    def seed(self) -> bytes:
+        """Return the 32-byte seed, for the keystore alone."""
+        return self._key.private_bytes_raw()
+
+
+class AgreementKey:
+    """An X25519 private key, from its 32 bytes."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, seed: bytes) -> None:
+        _require_length("X25519 private key", seed, KEY_BYTES)
+        self._key = X25519PrivateKey.from_private_bytes(seed)
+        self.public: Final = self._key.public_key().public_bytes_raw()
+
+    def __repr__(self) -> str:
+        return f"AgreementKey({self.public.hex()[:16]}…, secret redacted)"
+
+    def exchange(self, peer: bytes) -> bytes:
+        """Return the 32-byte shared secret with `peer`'s public key; a low-order result raises VerificationError."""
+        _require_length("X25519 public key", peer, KEY_BYTES)
+        try:
+            return self._key.exchange(X25519PublicKey.from_public_bytes(peer))
+        except ValueError as error:
+            raise VerificationError(f"X25519 public key {peer.hex()[:16]}… gives a secret of low order: refused") from error

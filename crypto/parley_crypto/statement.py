@@ -1,0 +1,83 @@
+"""Statements: frozen, strictly parsed documents in canonical JSON (RFC 8785) that travel signed in DSSE envelopes.
+
+A class of statement names its payload type once. `Signed[T]` is an envelope whose content cannot be reached except through `verify`,
+which checks the signature on the bytes first and parses after.
+
+    >>> class Hello(Statement):
+    ...     kind: ClassVar[str] = "application/vnd.parley.hello.v1+json"
+    ...     name: str
+    >>> Hello(name="you").canonical()
+    b'{"name":"you"}'
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar, Final, Generic, Self, TypeVar
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from parley_crypto.errors import MalformedError
+from parley_crypto.keys import SigningKey, VerifyKey
+from parley_crypto.signing import Envelope
+
+
+class Document(BaseModel):
+    """A frozen part of a statement: unknown fields are refused, numbers must be finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical(self) -> bytes:
+        """Return the document as canonical JSON (RFC 8785)."""
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON as 64 hexadecimal digits."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Parse JSON; anything but this document in canonical form raises MalformedError that names the first fault."""
+        try:
+            document = cls.model_validate_json(raw)
+        except ValidationError as error:
+            raise MalformedError(f"{cls.__name__}: {first_fault(error)}") from error
+        if document.canonical() != raw:
+            raise MalformedError(f"{cls.__name__}: wanted canonical JSON (RFC 8785)")
+        return document
+
+
+class Statement(Document):
+    """A document that is signed as a whole. `kind` is its DSSE payload type."""
+
+    kind: ClassVar[str]
+
+    def sign(self, *keys: SigningKey) -> Envelope:
+        """Return this statement in an envelope signed by each of `keys`."""
+        return Envelope.sign(self.kind, self.canonical(), *keys)
+
+
+T = TypeVar("T", bound=Statement)
+_SHOWN_CHARACTERS: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Signed(Generic[T]):
+    """An envelope that should hold a `T`. Its content comes only through `verify`."""
+
+    envelope: Envelope
+    of: type[T]
+
+    def verify(self, key: VerifyKey) -> T:
+        """Return the statement if `key` signed it; VerificationError or MalformedError otherwise."""
+        return self.of.parse(self.envelope.verify(self.of.kind, key))
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return pydantic's first complaint as one line: where, what was wanted, what was got."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "document"
+    got = repr(fault.get("input"))
+    return f"{where}: {fault['msg']}, got {got if len(got) <= _SHOWN_CHARACTERS else got[:_SHOWN_CHARACTERS] + '…'}"

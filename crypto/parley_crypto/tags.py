@@ -1,0 +1,63 @@
+r"""The one registry of domain labels.
+
+Every key derivation, box, digest and seed is bound to its purpose by a label from here, so that bytes made for one purpose are
+worthless for another (protocol.md, invariant 5). `bind` encodes a label and its parts unambiguously: each part is preceded by its length.
+
+    >>> bind(Tag.MASK_SELF, b"digest", 7, "trunk")[:18]
+    b'\x00\x00\x00\x13parley/mask/se'
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum, unique
+
+
+@unique
+class Tag(StrEnum):
+    """Purpose of a derived key, a box, a seed or a digest."""
+
+    MASK_PAIR = "parley/mask/pair/1"
+    MASK_SELF = "parley/mask/self/1"
+    MASK_KEY = "parley/round/mask-key/1"
+    CHANNEL_KEY = "parley/round/channel-key/1"
+    SHAMIR = "parley/round/shamir/1"
+    SHARE_HASH = "parley/round/share-hash/1"
+    SEED_HASH = "parley/round/seed-hash/1"
+    BOX = "parley/round/box/1"
+    BASE_VERSION = "parley/base-version/1"
+    PARAMETERS = "parley/parameters/1"
+    MODEL_START = "parley/model-start/1"
+    CONTENT = "parley/content/1"
+    SALTED = "parley/salted/1"
+    KEYSTORE = "parley/keystore/1"
+    ROUND_STATE = "parley/round-state/1"
+    ENROL = "parley/enrol/1"
+    COMPARE = "parley/fingerprint/1"
+
+
+def bind(tag: Tag, *parts: bytes | str | int) -> bytes:
+    """Return label and parts as one unambiguous byte string: each with a 4-byte big-endian length before it.
+
+    Integers are written as 8 bytes big-endian and must lie in [0, 2^64).
+    """
+    out = bytearray()
+    for part in (tag.value, *parts):
+        raw = _raw(part)
+        out += len(raw).to_bytes(4, "big") + raw
+    return bytes(out)
+
+
+def _raw(part: bytes | str | int) -> bytes:
+    match part:
+        case bytes():
+            return part
+        case str():
+            return part.encode()
+        case int():
+            return part.to_bytes(8, "big")
+
+
+def digest(tag: Tag, *parts: bytes | str | int) -> str:
+    """Return the SHA-256 of `bind(tag, *parts)` as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(bind(tag, *parts)).hexdigest()

@@ -1,0 +1,1 @@
+"""The gateway service: negotiates, sums, logs; holds no data."""

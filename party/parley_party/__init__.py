@@ -1,0 +1,1 @@
+"""One organization's service: data, policy, keys, guard."""

@@ -1,0 +1,1 @@
+"""What a party permits, how permissions become an agreement, and the guard."""

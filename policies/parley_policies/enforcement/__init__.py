@@ -1,0 +1,1 @@
+"""The gate that holds a party to its policy and its agreements."""

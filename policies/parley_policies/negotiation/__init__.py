@@ -1,0 +1,1 @@
+"""How N different policies become one agreement: pure and deterministic."""

@@ -1,0 +1,154 @@
+"""Terms: the concrete values that satisfy every member's policy. Signed by all members they are the agreement.
+
+The digest of the canonical terms is the **agreement digest**: every later key, box, mask, signature and log leaf is bound to it. Terms hold no
+secret and nothing a member did not grant to the others; who bound which value is not part of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from parley_crypto.errors import MalformedError
+from parley_crypto.keys import VerifyKey
+from parley_crypto.statement import Document, Statement
+from pydantic import Field, model_validator
+
+PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+StudyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+SegmentName = Annotated[str, Field(pattern=r"^[a-z]+(:[a-z0-9_]{1,63})?$", max_length=80)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+MIN_FLOOR = 3
+
+
+class MemberTerms(Document):
+    """One member as every other member sees it."""
+
+    party: PartyId
+    legal_name: str
+    party_class: str
+    country: str
+    identity: Sha256  # the Ed25519 identity key, 32 bytes in hexadecimal
+    objectives: tuple[str, ...]
+    records: str  # "exact:N", "rounded:N" or "hidden", as the member's policy grants
+    weight: Positive  # a constant of the agreement, from the banded count
+
+    @property
+    def key(self) -> VerifyKey:
+        """The member's identity key."""
+        return VerifyKey.from_hex(self.identity)
+
+
+class SegmentTerms(Document):
+    """A named slice of the flat vector with its own cohort."""
+
+    name: SegmentName
+    length: Positive  # coordinates
+    members: tuple[PartyId, ...]  # in id order
+    floor: Annotated[int, Field(ge=MIN_FLOOR)]  # fewest members in any sum of it that is ever opened
+
+
+class EncodingTerms(Document):
+    """How a real vector becomes ring elements: x -> rint(x · 2^fraction_bits) mod 2^width, |x| ≤ bound a coordinate."""
+
+    width: Literal[16, 32, 64]
+    fraction_bits: Annotated[int, Field(ge=0, le=52)]
+    bound: Annotated[float, Field(gt=0)]
+
+
+class StepTerms(Document):
+    """One workload of the study and its rounds, in order: `preprocess@1`, then `train@1`."""
+
+    workload: str
+    rounds: Positive
+    segments: tuple[SegmentTerms, ...]
+    encoding: EncodingTerms
+
+    def segment(self, name: str) -> SegmentTerms:
+        """Return the segment of that name; MalformedError if the step has none."""
+        for segment in self.segments:
+            if segment.name == name:
+                return segment
+        raise MalformedError(f"segment {name!r}: wanted one of {', '.join(s.name for s in self.segments)}")
+
+
+class TimingTerms(Document):
+    """The few time-outs of a round, in seconds."""
+
+    grace_seconds: Annotated[float, Field(gt=0)]  # a member not connected for this long is not waited for
+    phase_seconds: Annotated[float, Field(gt=0)]  # ADVERTISE, SHARE
+    round_seconds: Annotated[float, Field(gt=0)]  # COLLECT, from the handing out of boxes
+
+
+class GatewayTerms(Document):
+    """The gateway of the agreement, as its operator declared it."""
+
+    id: str
+    key: Sha256  # the log key, Ed25519
+    operator: str
+    countries: tuple[str, ...]
+
+
+class Terms(Statement):
+    """What all members sign. `digest()` is the agreement digest."""
+
+    kind: ClassVar[str] = "application/vnd.parley.terms.v1+json"
+
+    study: StudyId
+    proposal_digest: Sha256  # of the signed study file, with columns, model and model_use
+    purpose: tuple[str, ...]
+    gateway: GatewayTerms
+    members: tuple[MemberTerms, ...]  # in id order; rank = 1 + index
+    scheme: Literal["masked"]
+    gateway_may_lie: bool
+    max_colluders: Count
+    threshold: Positive
+    max_small_changes: Count
+    clip_bound: Annotated[float, Field(gt=0)]  # L2 norm of one member's update, model units
+    robustness: Literal["R0"]
+    opened_sums_readable_by: Literal["gateway"]
+    exclusions_required: bool
+    steps: tuple[StepTerms, ...]
+    timing: TimingTerms
+    valid_until: str  # ISO date: the earliest end of a member's policy
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        ids = [member.party for member in self.members]
+        if ids != sorted(set(ids)):
+            raise ValueError("members: wanted distinct parties in id order")
+        for step in self.steps:
+            names = [segment.name for segment in step.segments]
+            if len(set(names)) != len(names):
+                raise ValueError(f"{step.workload}: wanted distinct segment names, got {names}")
+            for segment in step.segments:
+                if list(segment.members) != sorted(set(segment.members)) or not set(segment.members) <= set(ids):
+                    raise ValueError(f"segment {segment.name}: wanted distinct members of the agreement in id order")
+        return self
+
+    def member(self, party: str) -> MemberTerms:
+        """Return the member of that id; MalformedError if the agreement has none."""
+        for member in self.members:
+            if member.party == party:
+                return member
+        raise MalformedError(f"party {party!r}: wanted a member of the agreement on study {self.study}")
+
+    def rank(self, party: str) -> int:
+        """Return the 1-based rank of a member, the x of its Shamir shares."""
+        return 1 + self.members.index(self.member(party))
+
+    def keys(self) -> dict[str, VerifyKey]:
+        """Return each member's identity key by party id."""
+        return {member.party: member.key for member in self.members}
+
+
+def required_threshold(members: int, colluders: int, *, gateway_may_lie: bool) -> int:
+    """Return t: how many of n members must sign a list and hold shares (protocol.md, Thresholds).
+
+    Against a lying gateway t = max(⌊2n/3⌋ + 1, ⌊(n + c)/2⌋ + 1), so 2t > n + c; honest-but-curious: t > max(n/2, c).
+    """
+    if gateway_may_lie:
+        return max(2 * members // 3 + 1, (members + colluders) // 2 + 1)
+    return max(members // 2, colluders) + 1

@@ -1,0 +1,1 @@
+"""Sans-IO state machines and messages of a study and its rounds."""

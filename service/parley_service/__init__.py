@@ -1,0 +1,1 @@
+"""What both services share: config, secrets, logs, database, problems, control socket, tokens."""
