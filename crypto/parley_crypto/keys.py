@@ -1,7 +1,8 @@
 """Ed25519 signing keys and X25519 agreement keys, made from bytes that the caller supplies.
 
 Private keys have a redacting repr and no JSON form. Nothing here draws randomness: a key is a function of its 32 bytes, so that a
-round can be repeated to the byte after a crash. Ed25519 is RFC 8032, X25519 is RFC 7748; results of low order are refused (RFC 7748, section 6.1).
+round can be repeated to the byte after a crash. Ed25519 is RFC 8032, X25519 is RFC 7748; results of low order are refused
+(RFC 7748, section 6.1).
 
     >>> key = SigningKey(bytes(32))
     >>> key.public.verify(key.sign(b"message"), b"message")

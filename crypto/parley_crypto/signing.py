@@ -99,10 +99,10 @@ class Envelope:
         return hashlib.sha256(self.payload).hexdigest()
 
     def dump(self) -> bytes:
-        """Return the envelope as compact JSON."""
+        """Return the envelope as JSON, which for these fields is canonical (RFC 8785): the bytes of a log leaf."""
         body = {
-            "payloadType": self.payload_type,
             "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": self.payload_type,
             "signatures": [{"keyid": s.keyid, "sig": base64.b64encode(s.sig).decode()} for s in self.signatures],
         }
         return json.dumps(body, separators=(",", ":")).encode()

@@ -1,7 +1,7 @@
 """Terms: the concrete values that satisfy every member's policy. Signed by all members they are the agreement.
 
-The digest of the canonical terms is the **agreement digest**: every later key, box, mask, signature and log leaf is bound to it. Terms hold no
-secret and nothing a member did not grant to the others; who bound which value is not part of them.
+The digest of the canonical terms is the **agreement digest**: every later key, box, mask, signature and log leaf is bound to it.
+Terms hold no secret and nothing a member did not grant to the others; who bound which value is not part of them.
 """
 
 from __future__ import annotations
