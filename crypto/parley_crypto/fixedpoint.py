@@ -1,0 +1,74 @@
+"""Real vectors as ring elements: x -> rint(x · 2^f) mod 2^w, with headroom for every member of the sum.
+
+Values that are not finite or exceed the bound are refused, and so is an encoding whose sum over n members could wrap: |sum| must stay below
+2^(w-1) (protocol.md, invariant 7). Nothing is clipped here; clipping is done, and counted, before.
+
+    >>> import numpy as np
+    >>> fp = FixedPoint(width=32, fraction_bits=8, bound=4.0, members=3)
+    >>> fp.decode(fp.encode(np.array([1.5, -2.0]))).tolist()
+    [1.5, -2.0]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley_crypto.errors import EncodingError, MalformedError
+from parley_crypto.ring import RingVector, dtype_of
+
+_EXACT_BITS = 52  # integers up to 2^53 are exact in a float64, and rounding may add one
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """An encoding for sums of at most `members` vectors whose coordinates are at most `bound` in absolute value."""
+
+    width: int
+    fraction_bits: int
+    bound: float
+    members: int
+
+    def __post_init__(self) -> None:
+        dtype_of(self.width)
+        if not (math.isfinite(self.bound) and self.bound > 0 and self.members >= 1 and self.fraction_bits >= 0):
+            raise MalformedError(f"encoding: wanted a finite positive bound and at least one member, got {self.bound}, {self.members}")
+        if self.largest.bit_length() > _EXACT_BITS:
+            raise EncodingError(
+                f"encoding: wanted values below 2^{_EXACT_BITS}, got a bound of {self.bound} with {self.fraction_bits} fraction bits",
+            )
+        if self.members * self.largest >= 1 << (self.width - 1):
+            raise EncodingError(
+                f"headroom: {self.members} members of at most {self.bound} with {self.fraction_bits} fraction bits need more than "
+                f"{self.width} bits; wanted {self.members} · {self.largest} < 2^{self.width - 1}",
+            )
+
+    @property
+    def largest(self) -> int:
+        """The largest absolute value of one encoded coordinate, in ring units."""
+        return math.ceil(self.bound * (1 << self.fraction_bits))
+
+    def encode(self, vector: NDArray[np.floating]) -> RingVector:
+        """Return float values, shape (d,), as ring elements, shape (d,); EncodingError names the first coordinate that does not fit."""
+        values = np.asarray(vector, dtype=np.float64)
+        finite = np.isfinite(values)
+        if not finite.all():
+            where = int(np.argmin(finite))
+            raise EncodingError(f"coordinate {where} of {values.size}: wanted a finite value, got {values[where]}")
+        scaled = np.rint(values * float(1 << self.fraction_bits))
+        too_large = np.abs(scaled) > self.largest
+        if too_large.any():
+            where = int(np.argmax(too_large))
+            raise EncodingError(f"coordinate {where} of {values.size}: wanted at most {self.bound} in absolute value, got {values[where]}")
+        dtype = dtype_of(self.width)
+        return scaled.astype(np.int64).astype(dtype)
+
+    def decode(self, total: RingVector) -> NDArray[np.float64]:
+        """Return an opened sum, shape (d,), as float64: two's complement over w bits, divided by 2^f."""
+        if total.dtype != dtype_of(self.width):
+            raise MalformedError(f"opened sum: wanted {dtype_of(self.width)}, got {total.dtype}")
+        signed = total.view(np.dtype(f"<i{self.width // 8}"))
+        return signed.astype(np.float64) / float(1 << self.fraction_bits)

@@ -1,0 +1,50 @@
+"""Vectors over Z_{2^w}: unsigned numpy arrays that wrap around, little-endian on the wire, w bits a coordinate.
+
+>>> from_bytes(to_bytes(zeros(3, 32)), 3, 32).tolist()
+[0, 0, 0]
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley_crypto.errors import MalformedError
+
+RingVector = NDArray[np.unsignedinteger[Any]]
+_DTYPES: Final[dict[int, np.dtype[np.unsignedinteger[Any]]]] = {16: np.dtype("<u2"), 32: np.dtype("<u4"), 64: np.dtype("<u8")}
+
+
+def dtype_of(width: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Return the little-endian unsigned dtype of `width` bits; MalformedError unless 16, 32 or 64."""
+    try:
+        return _DTYPES[width]
+    except KeyError:
+        raise MalformedError(f"ring width: wanted 16, 32 or 64 bits, got {width}") from None
+
+
+def zeros(length: int, width: int) -> RingVector:
+    """Return the zero vector of `length` coordinates."""
+    return np.zeros(length, dtype=dtype_of(width))
+
+
+def to_bytes(vector: RingVector) -> bytes:
+    """Return the vector's wire bytes: length · w / 8 of them."""
+    return vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def from_bytes(raw: bytes | bytearray | memoryview, length: int, width: int) -> RingVector:
+    """Return a writable copy of wire bytes as a vector; MalformedError if they are not exactly `length` coordinates."""
+    dtype = dtype_of(width)
+    if len(raw) != length * dtype.itemsize:
+        raise MalformedError(f"ring vector: wanted {length * dtype.itemsize} bytes for {length} coordinates, got {len(raw)}")
+    return np.frombuffer(raw, dtype=dtype).copy()
+
+
+def add_into(total: RingVector, vector: RingVector) -> None:
+    """Add `vector` to `total` in place, modulo 2^w; both must have one shape and width."""
+    if total.shape != vector.shape or total.dtype != vector.dtype:
+        raise MalformedError(f"ring sum: wanted {total.shape} of {total.dtype}, got {vector.shape} of {vector.dtype}")
+    np.add(total, vector, out=total)
