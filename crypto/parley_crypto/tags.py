@@ -19,11 +19,13 @@ class Tag(StrEnum):
 
     MASK_PAIR = "parley/mask/pair/1"
     MASK_SELF = "parley/mask/self/1"
+    SELF_SEED = "parley/round/self-seed/1"
     MASK_KEY = "parley/round/mask-key/1"
     CHANNEL_KEY = "parley/round/channel-key/1"
     SHAMIR = "parley/round/shamir/1"
     SHARE_HASH = "parley/round/share-hash/1"
     SEED_HASH = "parley/round/seed-hash/1"
+    KEY_SET = "parley/round/key-set/1"
     BOX = "parley/round/box/1"
     BASE_VERSION = "parley/base-version/1"
     PARAMETERS = "parley/parameters/1"
