@@ -1,0 +1,61 @@
+"""Errors of the protocol package, as one tree.
+
+    ProtocolError
+    ├── LocalProtocolError    we misused the protocol: a fault of ours, never caused by what a peer sent
+    └── RemoteProtocolError   a peer broke the rules, or asked for what it may not have
+
+After h11 (python-hyper/h11, `_util.py`): the two are separate, so that whoever catches one never hides the other. Every message names
+the thing; `wanted` and `got` say the rest; `problem` is the name under which it is answered (`parley_protocol.problems`).
+
+    >>> error = RemoteProtocolError("round 3: survivor list", problem=Slug.PROTOCOL_BROKEN, wanted="5 signatures", got="4")
+    >>> str(error)
+    'round 3: survivor list: wanted 5 signatures, got 4'
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from parley_protocol.problems import Problem, Slug
+
+
+class ProtocolError(Exception):
+    """Root of this package's errors."""
+
+    usual_problem: ClassVar[Slug] = Slug.INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: Slug | None = None,
+        wanted: str | None = None,
+        got: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problem = problem or self.usual_problem
+        self.wanted = wanted
+        self.got = got
+        self.do = do
+
+    def __str__(self) -> str:
+        parts = [f"{word} {text}" for word, text in (("wanted", self.wanted), ("got", self.got)) if text is not None]
+        return f"{self.message}: {', '.join(parts)}" if parts else self.message
+
+    def to_problem(self) -> Problem:
+        """Return the problem to answer with."""
+        return Problem(self.problem, self.message, self.wanted, self.got, self.do)
+
+
+class LocalProtocolError(ProtocolError):
+    """We misused the protocol: a message out of turn, an argument out of range. A bug, or a command given in the wrong state."""
+
+    usual_problem = Slug.WRONG_STATE
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer broke the rules. What it sent is refused and changes nothing."""
+
+    usual_problem = Slug.PROTOCOL_BROKEN
