@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final, Generic, Self, TypeVar
 
 import rfc8785
@@ -29,13 +30,21 @@ class Document(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def canonical(self) -> bytes:
-        """Return the document as canonical JSON (RFC 8785)."""
+    @cached_property
+    def _canonical(self) -> bytes:
         return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(self._canonical).hexdigest()
+
+    def canonical(self) -> bytes:
+        """Return the document as canonical JSON (RFC 8785); computed once, since a document is frozen."""
+        return self._canonical
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON as 64 hexadecimal digits."""
-        return hashlib.sha256(self.canonical()).hexdigest()
+        return self._digest
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:

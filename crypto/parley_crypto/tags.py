@@ -31,6 +31,7 @@ class Tag(StrEnum):
     PARAMETERS = "parley/parameters/1"
     MODEL_START = "parley/model-start/1"
     CONTENT = "parley/content/1"
+    DRAWS = "parley/draws/1"
     SALTED = "parley/salted/1"
     KEYSTORE = "parley/keystore/1"
     ROUND_STATE = "parley/round-state/1"

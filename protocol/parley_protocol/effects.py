@@ -1,7 +1,8 @@
 """What a step of a state machine asks its service to do.
 
-The service records the event that caused the step and the messages that it sends in one transaction, and only then sends: persist before send
-(invariant 11). Machines are deterministic, so the recorded events *are* the state, and a restart that replays them sends the same bytes.
+The service records the event that caused the step and the messages that it sends in one transaction, and only then sends: persist
+before send (invariant 11). Machines are deterministic, so the recorded events *are* the state, and a restart that replays them sends the
+same bytes.
 """
 
 from __future__ import annotations

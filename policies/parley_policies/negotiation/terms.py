@@ -6,6 +6,7 @@ Terms hold no secret and nothing a member did not grant to the others; who bound
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 from parley_crypto.errors import MalformedError
@@ -35,7 +36,7 @@ class MemberTerms(Document):
     records: str  # "exact:N", "rounded:N" or "hidden", as the member's policy grants
     weight: Positive  # a constant of the agreement, from the banded count
 
-    @property
+    @cached_property
     def key(self) -> VerifyKey:
         """The member's identity key."""
         return VerifyKey.from_hex(self.identity)
@@ -128,20 +129,28 @@ class Terms(Statement):
                     raise ValueError(f"segment {segment.name}: wanted distinct members of the agreement in id order")
         return self
 
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        return {member.party: rank for rank, member in enumerate(self.members, start=1)}
+
+    @cached_property
+    def _keys(self) -> dict[str, VerifyKey]:
+        return {member.party: member.key for member in self.members}
+
     def member(self, party: str) -> MemberTerms:
         """Return the member of that id; MalformedError if the agreement has none."""
-        for member in self.members:
-            if member.party == party:
-                return member
-        raise MalformedError(f"party {party!r}: wanted a member of the agreement on study {self.study}")
+        return self.members[self.rank(party) - 1]
 
     def rank(self, party: str) -> int:
-        """Return the 1-based rank of a member, the x of its Shamir shares."""
-        return 1 + self.members.index(self.member(party))
+        """Return the 1-based rank of a member, the x of its Shamir shares; MalformedError if the agreement has no such member."""
+        try:
+            return self._ranks[party]
+        except KeyError:
+            raise MalformedError(f"party {party!r}: wanted a member of the agreement on study {self.study}") from None
 
     def keys(self) -> dict[str, VerifyKey]:
         """Return each member's identity key by party id."""
-        return {member.party: member.key for member in self.members}
+        return dict(self._keys)
 
 
 def required_threshold(members: int, colluders: int, *, gateway_may_lie: bool) -> int:
