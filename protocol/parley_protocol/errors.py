@@ -14,39 +14,11 @@ the thing; `wanted` and `got` say the rest; `problem` is the name under which it
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from parley_protocol.problems import Problem, Slug
+from parley_protocol.problems import ProblemError, Slug
 
 
-class ProtocolError(Exception):
+class ProtocolError(ProblemError):
     """Root of this package's errors."""
-
-    usual_problem: ClassVar[Slug] = Slug.INTERNAL
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        problem: Slug | None = None,
-        wanted: str | None = None,
-        got: str | None = None,
-        do: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.problem = problem or self.usual_problem
-        self.wanted = wanted
-        self.got = got
-        self.do = do
-
-    def __str__(self) -> str:
-        parts = [f"{word} {text}" for word, text in (("wanted", self.wanted), ("got", self.got)) if text is not None]
-        return f"{self.message}: {', '.join(parts)}" if parts else self.message
-
-    def to_problem(self) -> Problem:
-        """Return the problem to answer with."""
-        return Problem(self.problem, self.message, self.wanted, self.got, self.do)
 
 
 class LocalProtocolError(ProtocolError):

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from types import MappingProxyType
-from typing import Final
+from typing import ClassVar, Final
 
 from parley_crypto.errors import MalformedError
 
@@ -235,6 +235,39 @@ class Problem:
         except (ValueError, RecursionError) as error:
             raise MalformedError(f"problem: wanted JSON, got {raw[:40]!r}…") from error
         return cls.from_json(body)
+
+
+class ProblemError(Exception):
+    """An exception that knows its problem: the root of every tree of errors above this package.
+
+    `usual_problem` is the class's name in the list; an instance may name another. Raise a class that derives from it, not it.
+    """
+
+    usual_problem: ClassVar[Slug] = Slug.INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: Slug | None = None,
+        wanted: str | None = None,
+        got: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problem = problem or self.usual_problem
+        self.wanted = wanted
+        self.got = got
+        self.do = do
+
+    def __str__(self) -> str:
+        parts = [f"{word} {text}" for word, text in (("wanted", self.wanted), ("got", self.got)) if text is not None]
+        return f"{self.message}: {', '.join(parts)}" if parts else self.message
+
+    def to_problem(self) -> Problem:
+        """Return the problem to answer with."""
+        return Problem(self.problem, self.message, self.wanted, self.got, self.do)
 
 
 def _slug_of(kind: object) -> Slug:
