@@ -1,0 +1,111 @@
+"""Statements of a round, read only after their signature and their binding are checked.
+
+`read_bound` is the one way from an envelope's text to a statement: the signer must be a member of the agreement, the statement must name
+that member as its author, and agreement, round and base version must be the reader's own (invariants 4 and 5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from parley_crypto.errors import CryptoError
+from parley_crypto.signing import Envelope
+from parley_crypto.statement import Signed
+from parley_crypto.tags import Tag, digest
+from parley_policies.negotiation.terms import StepTerms, Terms
+
+from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.messages import Advertise, Manifest, Reveal, Share, Withdrawn
+
+Authored = TypeVar("Authored", Advertise, Share, Manifest, Reveal, Withdrawn)
+
+
+def load_envelope(text: str, what: str) -> Envelope:
+    """Parse an envelope's text; RemoteProtocolError names what it should have been."""
+    try:
+        return Envelope.load(text.encode())
+    except CryptoError as error:
+        raise RemoteProtocolError(f"{what}: {error}") from error
+
+
+def author_of(terms: Terms, envelope: Envelope, what: str) -> str:
+    """Return the member whose key id stands on the envelope's one signature. Says nothing yet about the signature."""
+    if len(envelope.signatures) != 1:
+        raise RemoteProtocolError(f"{what}: wanted one signature, got {len(envelope.signatures)}")
+    keyid = envelope.signatures[0].keyid
+    for member in terms.members:
+        if member.key.fingerprint == keyid:
+            return member.party
+    raise RemoteProtocolError(f"{what}: wanted the signature of a member of the agreement, got {keyid[:80]}")
+
+
+def read_bound(text: str, of: type[Authored], terms: Terms, round_number: int, base: str | None) -> tuple[Envelope, Authored]:
+    """Return envelope and statement, verified; `base` None leaves the base version to the caller (ADVERTISE at the gateway)."""
+    what = of.__name__.lower()
+    envelope = load_envelope(text, what)
+    author = author_of(terms, envelope, what)
+    try:
+        statement = Signed(envelope, of).verify(terms.member(author).key)
+    except CryptoError as error:
+        raise RemoteProtocolError(f"{what} of {author}: {error}") from error
+    if statement.party != author:
+        raise RemoteProtocolError(f"{what}: signed by {author}, but it speaks for {statement.party}")
+    wanted = (terms.study, terms.digest(), round_number)
+    got = (statement.study, statement.agreement, statement.round)
+    if got != wanted:
+        raise RemoteProtocolError(f"{what} of {author}: wanted study, agreement, round {wanted}, got {got}")
+    if base is not None and statement.base != base:
+        raise RemoteProtocolError(f"{what} of {author}: wanted base version {base[:16]}…, got {statement.base[:16]}…")
+    return envelope, statement
+
+
+def key_set_digest(adverts: Iterable[Advertise]) -> str:
+    """Return the digest of a set of ADVERTISE statements, in id order."""
+    return digest(Tag.KEY_SET, *(advert.digest() for advert in sorted(adverts, key=lambda advert: advert.party)))
+
+
+def share_hash(terms: Terms, round_number: int, *, owner: str, recipient: str, secret: str, share: bytes) -> str:
+    """Return the hash of one share; `secret` is `mask` or `self/<segment>`. A share has 256 bits of entropy, so no salt."""
+    return digest(Tag.SHARE_HASH, terms.digest(), round_number, owner, recipient, secret, share)
+
+
+def seed_hash(terms: Terms, round_number: int, *, owner: str, segment: str, seed: bytes) -> str:
+    """Return the hash of one self-mask seed."""
+    return digest(Tag.SEED_HASH, terms.digest(), round_number, owner, segment, seed)
+
+
+def secrets_of(step: StepTerms, live: tuple[str, ...], owner: str) -> tuple[str, ...]:
+    """Return the names of the secrets that a member shares in a round: its mask key, then a self seed per live segment it is in."""
+    return ("mask", *(f"self/{name}" for name in own_segments(step, live, owner)))
+
+
+def own_segments(step: StepTerms, live: tuple[str, ...], party: str) -> tuple[str, ...]:
+    """Return those of the live segments that `party` is a member of, in the step's order."""
+    return tuple(name for name in live if party in step.segment(name).members)
+
+
+def body_size(step: StepTerms, segments: tuple[str, ...]) -> int:
+    """Return the bytes of an upload that carries `segments`."""
+    return sum(step.segment(name).length for name in segments) * step.encoding.width // 8
+
+
+def by_party(statements: Iterable[tuple[Envelope, Authored]], what: str) -> Mapping[str, Authored]:
+    """Return statements by author; RemoteProtocolError where an author occurs twice."""
+    found: dict[str, Authored] = {}
+    for _, statement in statements:
+        if statement.party in found:
+            raise RemoteProtocolError(f"{what}: {statement.party} occurs twice")
+        found[statement.party] = statement
+    return found
+
+
+def public_state_digest(agreement: str, number: int, certificate: str, parameters: str) -> str:
+    """Return the base version digest: of agreement, version number, the certificate that made it, and parameters."""
+    return digest(Tag.BASE_VERSION, agreement, number, certificate, parameters)
+
+
+def sha256(raw: bytes) -> str:
+    """Return the SHA-256 of bytes as hexadecimal digits."""
+    return hashlib.sha256(raw).hexdigest()

@@ -1,0 +1,378 @@
+"""N parties and a gateway in memory: real cryptography and state machines, a fake clock and a fake wire.
+
+The wire carries encoded bytes, as the services' does. Faults are given by the caller: who drops out in which phase of a round, and hooks
+that see and may alter each message. Nothing of our own logic is faked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from blake3 import blake3
+from parley_crypto import ring
+from parley_crypto.keys import SigningKey
+from parley_crypto.ring import RingVector
+from parley_crypto.signing import Envelope
+from parley_policies.negotiation.terms import (
+    EncodingTerms,
+    GatewayTerms,
+    MemberTerms,
+    SegmentTerms,
+    StepTerms,
+    Terms,
+    TimingTerms,
+    required_threshold,
+)
+from parley_protocol import opening
+from parley_protocol.bound import load_envelope, own_segments, public_state_digest
+from parley_protocol.certificates import Chain, extend, verify_opened
+from parley_protocol.codec import WITHDRAWN, load_post, load_relay
+from parley_protocol.effects import OpenNow, SealNow, Send
+from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.gateway_round import GatewayRound, GatewaySpec, Moment
+from parley_protocol.ids import Phase
+from parley_protocol.messages import (
+    Boxes,
+    Certified,
+    Keys,
+    ListProposal,
+    Opened,
+    OpenedSegment,
+    RoundAborted,
+    SumOpened,
+)
+from parley_protocol.party_round import PartyRound, PartySpec
+from parley_protocol.phases import Event
+
+GATEWAY_KEY = SigningKey(hashlib.sha256(b"gateway").digest())
+START = hashlib.sha256(b"parameters").hexdigest()
+
+
+def party_key(party: str) -> SigningKey:
+    """Return the identity key of a simulated party."""
+    return SigningKey(hashlib.sha256(party.encode()).digest())
+
+
+def party_ids(count: int) -> list[str]:
+    """Return `count` party ids in id order."""
+    return [f"party-{index:03d}" for index in range(count)]
+
+
+def make_terms(
+    parties: int,
+    *,
+    colluders: int = 1,
+    segments: Mapping[str, tuple[int, list[int] | None]] | None = None,
+    floor: int = 3,
+    width: int = 32,
+    small_changes: int = 1_000,
+    rounds: int = 100,
+) -> Terms:
+    """Return terms for `parties` members; `segments` maps a name to (length, member indices or None for all)."""
+    ids = party_ids(parties)
+    shape = segments or {"trunk": (8, None)}
+    rows = tuple(
+        SegmentTerms(name=name, length=length, members=tuple(ids if who is None else [ids[i] for i in who]), floor=floor)
+        for name, (length, who) in shape.items()
+    )
+    encoding = EncodingTerms(width=width, fraction_bits=4 if width == 16 else 16, bound=8.0)
+    return Terms(
+        study="study",
+        proposal_digest="0" * 64,
+        purpose=("dpv:ScientificResearch",),
+        gateway=GatewayTerms(id="gw", key=GATEWAY_KEY.public.hex, operator="Operator", countries=("DE",)),
+        members=tuple(
+            MemberTerms(
+                party=party,
+                legal_name=party,
+                party_class="hospital",
+                country="DE",
+                identity=party_key(party).public.hex,
+                objectives=(),
+                records="hidden",
+                weight=1,
+            )
+            for party in ids
+        ),
+        scheme="masked",
+        gateway_may_lie=True,
+        max_colluders=colluders,
+        threshold=required_threshold(parties, colluders, gateway_may_lie=True),
+        max_small_changes=small_changes,
+        clip_bound=8.0,
+        robustness="R0",
+        opened_sums_readable_by="gateway",
+        exclusions_required=False,
+        steps=(StepTerms(workload="train@1", rounds=rounds, segments=rows, encoding=encoding),),
+        timing=TimingTerms(grace_seconds=1, phase_seconds=10, round_seconds=60),
+        valid_until="2099-01-01",
+    )
+
+
+Tamper = Callable[[str, str, bytes], bytes | None]
+
+
+@dataclass
+class SimParty:
+    """One party: its chain, its public state, and at most one round."""
+
+    terms: Terms
+    me: str
+    chain: Chain
+    number: int = 0
+    parameters: str = START
+    state: PartyRound | None = None
+    body: bytes = b""
+    refusals: list[str] = field(default_factory=list)
+
+    @property
+    def base(self) -> str:
+        return public_state_digest(self.terms.digest(), self.number, self.chain.head, self.parameters)
+
+    @property
+    def key(self) -> SigningKey:
+        return party_key(self.me)
+
+    def spec(self, number: int) -> PartySpec:
+        counted = frozenset(member.party for member in self.terms.members)
+        return PartySpec(self.terms, self.me, number, 0, self.base, self.parameters, self.chain, counted, {})
+
+    def open(self, number: int) -> list[Send]:
+        seed = hashlib.sha256(f"{self.me}/{number}/seed".encode()).digest()
+        self.state, effects = PartyRound(self.spec(number), seed).advertise(self.key)
+        return [effect for effect in effects if isinstance(effect, Send)]
+
+    def take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
+        """Handle one message of the gateway; a refusal is kept and changes nothing."""
+        if self.state is None:
+            return []
+        try:
+            return self._take(kind, raw, vector)
+        except RemoteProtocolError as error:
+            self.refusals.append(str(error))
+            return []
+
+    def _take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
+        assert self.state is not None
+        message = load_relay(kind, raw)
+        effects: tuple[object, ...]
+        match message:
+            case Keys():
+                self.state, effects = self.state.on_keys(message, self.key)
+            case Boxes():
+                self.state, effects = self.state.on_boxes(message)
+            case ListProposal():
+                self.state, effects = self.state.on_list(message, self.key)
+            case Certified():
+                self.state, effects = self.state.on_certified(message, self.key)
+            case RoundAborted():
+                self.state, effects = self.state.on_aborted(message)
+            case SumOpened():
+                self.close(message)
+                effects = ()
+            case _:
+                raise AssertionError(kind)
+        sends = [effect for effect in effects if isinstance(effect, Send)]
+        for effect in effects:
+            if isinstance(effect, SealNow):
+                self.state, self.body, more = self.state.seal({name: vector(name) for name in effect.segments}, self.key)
+                sends += [item for item in more if isinstance(item, Send)]
+        return sends
+
+    def close(self, message: SumOpened) -> None:
+        """Step: check certificate and statement, and move to the next public state."""
+        certificate = load_envelope(message.certificate, "certificate")
+        chain, listed = extend(self.chain, self.terms, certificate)
+        opened = verify_opened(self.terms, listed, load_envelope(message.opened, "opened"))
+        if self.state is not None and self.state.spec.round == listed.round:
+            self.state, _ = self.state.on_opened()
+        self.chain, self.number = chain, self.number + 1
+        self.parameters = opened.digest()
+
+
+@dataclass
+class Simulation:
+    """The federation: drive rounds, drop parties, tamper with the wire."""
+
+    terms: Terms
+    tamper: Tamper | None = None
+    now: float = 0.0
+    round: int = 0
+    parties: dict[str, SimParty] = field(default_factory=dict)
+    gateway: GatewayRound | None = None
+    chain: Chain | None = None
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    sums: dict[str, RingVector] = field(default_factory=dict)
+    plain: dict[tuple[str, str], RingVector] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
+    inbox: list[tuple[str, str, bytes]] = field(default_factory=list)
+    finished: list[str | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chain = Chain.start(self.terms.digest())
+        self.parties = {m.party: SimParty(self.terms, m.party, Chain.start(self.terms.digest())) for m in self.terms.members}
+
+    @property
+    def state(self) -> GatewayRound:
+        assert self.gateway is not None
+        return self.gateway
+
+    def vector(self, party: str, segment: str) -> RingVector:
+        """Return a pseudo-random encoded vector of a party for this round, and remember it as the plain truth."""
+        step = self.terms.steps[0]
+        encoding = step.encoding
+        seed = int.from_bytes(hashlib.sha256(f"{party}/{segment}/{self.round}".encode()).digest()[:8], "big")
+        largest = int(encoding.bound * (1 << encoding.fraction_bits))
+        values = np.random.default_rng(seed).integers(-largest, largest + 1, size=step.segment(segment).length)
+        vector = values.astype(np.int64).astype(ring.dtype_of(encoding.width))
+        self.plain[(party, segment)] = vector.copy()
+        return vector
+
+    def expected_sum(self, segment: str, survivors: frozenset[str]) -> RingVector:
+        """Return the plain sum of the survivors' vectors."""
+        terms = self.terms.steps[0].segment(segment)
+        total = ring.zeros(terms.length, self.terms.steps[0].encoding.width)
+        for party in sorted(survivors & set(terms.members)):
+            ring.add_into(total, self.plain[(party, segment)])
+        return total
+
+    def open_round(self) -> None:
+        """Open the next round with the parties that are here."""
+        assert self.chain is not None
+        waiting, self.inbox = self.inbox, []
+        for to, kind, raw in waiting:  # a durable inbox: who was away takes first what it missed
+            if to in self.away:
+                self.inbox.append((to, kind, raw))
+            else:
+                self._deliver(to, kind, raw)
+        self.round += 1
+        self.plain, self.bodies, self.sums = {}, {}, {}
+        present = frozenset(self.parties) - self.away
+        self.gateway = GatewayRound.open(GatewaySpec(self.terms, self.round, 0, self.chain, present, self.now))
+        for party in sorted(present):
+            self._post_all(party, self.parties[party].open(self.round))
+        self._tick()
+
+    def run(self, drops: Mapping[str, Phase] | None = None) -> Phase:
+        """Run one round; `drops` says in which phase a party falls silent, before answering. Return the gateway's phase."""
+        planned = dict(drops or {})
+        self.drop(planned, Phase.ADVERTISE)
+        self.open_round()
+        self.pump(planned)
+        return self.state.phase
+
+    def drop(self, planned: Mapping[str, Phase], phase: Phase) -> None:
+        """Let the parties that were planned to fall silent in `phase` do so."""
+        self.away |= {party for party, when in planned.items() if when is phase}
+
+    def pump(self, planned: Mapping[str, Phase] | None = None) -> None:
+        """Deliver until nothing moves, letting time pass for the gone."""
+        for _ in range(50):
+            while self.inbox:
+                for phase in Phase:
+                    if phase is self.state.phase:
+                        self.drop(planned or {}, phase)
+                waiting, self.inbox = self.inbox, []
+                held = [item for item in waiting if item[0] in self.away]
+                for to, kind, raw in waiting:
+                    if to not in self.away:
+                        self._deliver(to, kind, raw)
+                self.inbox += held
+                if all(item[0] in self.away for item in self.inbox):
+                    break
+            before = (self.state.phase, len(self.inbox))
+            self.now += 61
+            self._tick()
+            if (self.state.phase, len(self.inbox)) == before:
+                return
+
+    def come_back(self, *parties: str) -> None:
+        """Let parties return and answer what they missed."""
+        self.away -= set(parties)
+        self.pump()
+
+    def _tick(self) -> None:
+        self.gateway, effects = self.state.on_tick(Moment(self.now, frozenset(self.away)))
+        self._effects(effects)
+
+    def _deliver(self, to: str, kind: str, raw: bytes) -> None:
+        shown = self.tamper(to, kind, raw) if self.tamper else raw
+        if shown is not None:
+            party = self.parties[to]
+            self._post_all(to, party.take(kind, shown, lambda segment: self.vector(to, segment)))
+
+    def _post_all(self, party: str, sends: list[Send]) -> None:
+        for send in sends:
+            if send.kind == Event.COLLECT:
+                self.bodies[party] = self.parties[party].body
+            self.post(party, send.kind, send.body.canonical())
+
+    def post(self, party: str, kind: str, raw: bytes) -> None:
+        """Hand a party's message to the gateway, which may refuse it."""
+        if self.state.phase in {Phase.CLOSED, Phase.ABORTED}:
+            return
+        at = Moment(self.now, frozenset(self.away))
+        post = load_post(kind, raw)
+        if kind == WITHDRAWN:
+            self.gateway, effects = self.state.on_withdrawn(party, post, at)
+        else:
+            try:
+                self.gateway, effects = self.state.on_post(party, Event(kind), post, at)
+            except RemoteProtocolError as error:
+                if " in " not in str(error):  # late statements are normal; anything else is a finding
+                    raise
+                return
+        self._effects(effects)
+
+    def _effects(self, effects: tuple[object, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    assert effect.to is not None
+                    self.inbox.append((effect.to, effect.kind, effect.body.canonical()))
+                case OpenNow() if self.state.phase is Phase.REVEAL:
+                    self._open()
+                case _:
+                    pass
+
+    def _open(self) -> None:
+        state, step = self.state, self.terms.steps[0]
+        assert state.listed is not None
+        assert state.certificate is not None
+        assert self.chain is not None
+        rebuilt = opening.rebuild(state)
+        for name in state.listed.openable:
+            members = [s.party for s in state.listed.survivors if s.party in step.segment(name).members]
+            self.sums[name] = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in members))
+        opened = Opened(
+            study=self.terms.study,
+            agreement=self.terms.digest(),
+            round=state.spec.round,
+            base=state.base,
+            certificate=state.listed.digest(),
+            segments=tuple(
+                OpenedSegment(
+                    name=name,
+                    length=step.segment(name).length,
+                    parties=len(state.listed.parties & set(step.segment(name).members)),
+                    body=blake3(ring.to_bytes(total)).hexdigest(),
+                )
+                for name, total in self.sums.items()
+            ),
+        ).sign(GATEWAY_KEY)
+        self.chain, _ = extend(self.chain, self.terms, Envelope.load(state.certificate.dump()))
+        self.gateway, effects = state.on_opened(opened, self.now)
+        self._effects(effects)
+
+    def upload(self, party: str, segment: str) -> RingVector:
+        """Return one segment of a party's uploaded body."""
+        step, offset = self.terms.steps[0], 0
+        for name in own_segments(step, self.state.live, party):
+            size = step.segment(name).length * step.encoding.width // 8
+            if name == segment:
+                return ring.from_bytes(self.bodies[party][offset : offset + size], step.segment(name).length, step.encoding.width)
+            offset += size
+        raise AssertionError(segment)
