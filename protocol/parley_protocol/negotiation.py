@@ -1,0 +1,167 @@
+"""The life of a study: its states as one table for both roles, and the messages that move it.
+
+State names follow the Eclipse Dataspace Protocol's contract negotiation: REQUESTED, OFFERED, AGREED, VERIFIED, FINALIZED, TERMINATED; a
+finalized study is then RUNNING, and ends STOPPED or FINISHED. The gateway proposes; only the members' signatures make an agreement.
+
+What a party posts is a `Post` with one signed statement: PROPOSE a `Proposal`, OFFER an `Offer`, DECLINE a `Decline`, ACCEPT the terms'
+envelope with its one signature, REFUSE a `Refusal`, START and STOP a `StudyEvent`. What the gateway sends stands below.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import Final
+
+from parley_crypto.keys import VerifyKey
+from parley_crypto.statement import Document, first_fault
+from parley_policies.negotiation.terms import PartyId
+from pydantic import ValidationError
+
+from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.ids import EnvelopeText, Hex32
+from parley_protocol.messages import LogProof, Post, Reason
+
+
+@unique
+class StudyState(StrEnum):
+    """Where a study stands."""
+
+    REQUESTED = "REQUESTED"
+    OFFERED = "OFFERED"
+    AGREED = "AGREED"
+    VERIFIED = "VERIFIED"
+    FINALIZED = "FINALIZED"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    FINISHED = "FINISHED"
+    TERMINATED = "TERMINATED"
+
+
+@unique
+class Move(StrEnum):
+    """What moves a study: a party's post, or what the gateway makes of the posts (its message to the parties)."""
+
+    PROPOSE = "propose"
+    OFFER = "offer"
+    DECLINE = "decline"
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    START = "start"
+    STOP = "stop"
+    REQUEST = "request"
+    TERMS = "terms"
+    FINALIZED = "finalized"
+    CHANGED = "changed"
+    TERMINATED = "terminated"
+
+
+STUDY: Final[dict[StudyState, dict[Move, StudyState]]] = {
+    StudyState.REQUESTED: {
+        Move.OFFER: StudyState.OFFERED,
+        Move.DECLINE: StudyState.REQUESTED,
+        Move.TERMINATED: StudyState.TERMINATED,
+        Move.STOP: StudyState.TERMINATED,
+    },
+    StudyState.OFFERED: {
+        Move.OFFER: StudyState.OFFERED,
+        Move.DECLINE: StudyState.OFFERED,
+        Move.TERMS: StudyState.AGREED,
+        Move.TERMINATED: StudyState.TERMINATED,
+        Move.STOP: StudyState.TERMINATED,
+    },
+    StudyState.AGREED: {
+        Move.ACCEPT: StudyState.VERIFIED,
+        Move.REFUSE: StudyState.TERMINATED,
+        Move.TERMINATED: StudyState.TERMINATED,
+        Move.STOP: StudyState.TERMINATED,
+    },
+    StudyState.VERIFIED: {
+        Move.ACCEPT: StudyState.VERIFIED,
+        Move.FINALIZED: StudyState.FINALIZED,
+        Move.REFUSE: StudyState.TERMINATED,
+        Move.TERMINATED: StudyState.TERMINATED,
+        Move.STOP: StudyState.TERMINATED,
+    },
+    StudyState.FINALIZED: {Move.START: StudyState.RUNNING, Move.STOP: StudyState.STOPPED},
+    StudyState.RUNNING: {Move.STOP: StudyState.STOPPED, Move.CHANGED: StudyState.FINISHED},
+}
+ENDED: Final = frozenset({StudyState.STOPPED, StudyState.FINISHED, StudyState.TERMINATED})
+
+
+def require_move(state: StudyState, move: Move, study: str) -> StudyState:
+    """Return the state that `move` leads to; RemoteProtocolError if it is out of turn."""
+    try:
+        return STUDY[state][move]
+    except KeyError:
+        turns = ", ".join(STUDY.get(state, {})) or "nothing"
+        raise RemoteProtocolError(f"study {study} is {state}", wanted=turns, got=move) from None
+
+
+class MemberEntry(Document):
+    """One enrolled party as the gateway shows it. Its keys are believed only as far as a policy pins them."""
+
+    party: PartyId
+    legal_name: str
+    party_class: str
+    country: str
+    identity: Hex32
+    authentication: Hex32
+    revoked: bool
+
+    @property
+    def key(self) -> VerifyKey:
+        """The identity key."""
+        return VerifyKey.from_hex(self.identity)
+
+
+class StudyRequest(Document):
+    """REQUEST: a sponsor's signed proposal, and the invited parties as enrolled."""
+
+    proposal: EnvelopeText
+    members: tuple[MemberEntry, ...]
+
+
+class TermsProposed(Document):
+    """TERMS: what the gateway computed, as canonical JSON text. Worth nothing before every member signed it."""
+
+    terms: EnvelopeText
+
+
+class Finalized(Document):
+    """FINALIZED: the terms with every member's signature, and where they stand in the log."""
+
+    agreement: EnvelopeText
+    log: LogProof
+
+
+class Changed(Document):
+    """CHANGED: a signed study event: started, stopped, finished."""
+
+    event: EnvelopeText
+
+
+class Terminated(Document):
+    """TERMINATED: the negotiation ended without an agreement. Reasons are outward ones: a denied party is not told so."""
+
+    reason: Reason
+
+
+MOVES_TO_PARTIES: Final[dict[str, type[Document]]] = {
+    Move.REQUEST: StudyRequest,
+    Move.TERMS: TermsProposed,
+    Move.FINALIZED: Finalized,
+    Move.CHANGED: Changed,
+    Move.TERMINATED: Terminated,
+}
+MOVES_TO_GATEWAY: Final = frozenset({Move.PROPOSE, Move.OFFER, Move.DECLINE, Move.ACCEPT, Move.REFUSE, Move.START, Move.STOP})
+
+
+def load_move(kind: str, raw: bytes) -> Document:
+    """Parse a message about a study in either direction; RemoteProtocolError if the kind is unknown or the body does not fit."""
+    of: type[Document] | None = Post if kind in MOVES_TO_GATEWAY else MOVES_TO_PARTIES.get(kind)
+    if of is None:
+        raise RemoteProtocolError(f"message kind {kind!r}", wanted=", ".join([*MOVES_TO_GATEWAY, *MOVES_TO_PARTIES]))
+    try:
+        return of.model_validate_json(raw)
+    except ValidationError as error:
+        raise RemoteProtocolError(f"message {kind}: {first_fault(error)}") from error
