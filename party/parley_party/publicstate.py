@@ -1,0 +1,158 @@
+"""The public state of a study at a party: what a round's vectors are computed from, and the pure step to the next one.
+
+Number 0 is the queries of the step `preprocess@1`; its opened sum gives the scaling and, with first parameters drawn from the agreement
+digest, number 1; each certified round of training gives the next. Every member computes the same state from the same sums, and its
+digest, the **base version**, covers agreement, number, the certificate that made it, and content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from parley_crypto.derive import derive
+from parley_crypto.fixedpoint import FixedPoint
+from parley_crypto.ring import RingVector
+from parley_crypto.tags import Tag, digest
+from parley_learning.arrays import Float32s
+from parley_learning.combine import apply_step, parameters_digest
+from parley_learning.model import initial_parameters, layout
+from parley_learning.study import StudyLearning, parse_study
+from parley_learning.vector import SUMMARY
+from parley_learning.workloads.preprocess import Scaling, content_keys, scaling_from_sum
+from parley_policies.negotiation.proposal import PREPROCESS, Proposal
+from parley_policies.negotiation.study_file import learning_tables
+from parley_policies.negotiation.terms import StepTerms, Terms
+from parley_protocol.bound import public_state_digest
+from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.messages import SurvivorList
+
+_HEADER_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PublicState:
+    """One public state: `certificate` made it (the agreement digest, for number 0); `done` rounds of step `step` are certified."""
+
+    number: int
+    step: int
+    done: int
+    certificate: str
+    scaling: Scaling | None
+    parameters: Float32s
+
+    def dump(self) -> bytes:
+        """Return the state as bytes for the store: a JSON header, then float32 parameters in little-endian order."""
+        scaling = None if self.scaling is None else {"mean": self.scaling.mean, "deviation": self.scaling.deviation}
+        header = json.dumps(
+            {"number": self.number, "step": self.step, "done": self.done, "certificate": self.certificate, "scaling": scaling}
+        ).encode()
+        return len(header).to_bytes(_HEADER_BYTES, "big") + header + self.parameters.astype("<f4").tobytes()
+
+    @classmethod
+    def load(cls, raw: bytes) -> PublicState:
+        """Parse what `dump` wrote."""
+        end = _HEADER_BYTES + int.from_bytes(raw[:_HEADER_BYTES], "big")
+        header = json.loads(raw[_HEADER_BYTES:end])
+        scaling = header["scaling"]
+        return cls(
+            header["number"],
+            header["step"],
+            header["done"],
+            header["certificate"],
+            None if scaling is None else Scaling(tuple(scaling["mean"]), tuple(scaling["deviation"])),
+            np.frombuffer(raw[end:], dtype="<f4").astype(np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StudyMath:
+    """The pure computations of one agreed study."""
+
+    terms: Terms
+    proposal: Proposal
+    learning: StudyLearning
+
+    @classmethod
+    def of(cls, terms: Terms, proposal: Proposal) -> StudyMath:
+        """Return the study's computations; ColumnError if this version cannot learn it."""
+        return cls(terms, proposal, learning_of(proposal))
+
+    def first(self) -> PublicState:
+        """Return number 0: the queries of the first step."""
+        return PublicState(0, 0, 0, self.terms.digest(), None, np.zeros(0, dtype=np.float32))
+
+    def parameters(self, state: PublicState) -> str:
+        """Return the digest of the state's content alone: equal for two versions exactly if their content is."""
+        if state.scaling is None:
+            ranges = ((spec.name, spec.unit, repr(spec.low), repr(spec.high)) for spec in self.learning.columns.specs)
+            return digest(Tag.PARAMETERS, "queries", state.step, *(part for row in ranges for part in row))
+        scaling = json.dumps([state.scaling.mean, state.scaling.deviation])
+        return digest(Tag.PARAMETERS, "model", scaling, parameters_digest(state.parameters))
+
+    def base(self, state: PublicState) -> str:
+        """Return the base version digest of a state."""
+        return public_state_digest(self.terms.digest(), state.number, state.certificate, self.parameters(state))
+
+    def workload(self, state: PublicState) -> StepTerms:
+        """Return the step that the next round belongs to; the last one once the study is done."""
+        return self.terms.steps[min(state.step, len(self.terms.steps) - 1)]
+
+    def finished(self, state: PublicState) -> bool:
+        """Say whether all rounds of all steps are certified."""
+        return state.step >= len(self.terms.steps)
+
+    def encoding(self, step: StepTerms) -> FixedPoint:
+        """Return the step's encoding, with headroom for every member of the agreement."""
+        terms = step.encoding
+        return FixedPoint(terms.width, terms.fraction_bits, terms.bound, len(self.terms.members))
+
+    def factor(self, party: str) -> float:
+        """Return what a member multiplies its update by before encoding: its weight over the largest, a constant of the agreement."""
+        return self.terms.member(party).weight / self._largest_weight()
+
+    def _largest_weight(self) -> int:
+        return max(member.weight for member in self.terms.members)
+
+    def contents(self) -> tuple[str, ...]:
+        """Return what the preprocessing sum asks of a dataset, one digest a query (invariant 8's register)."""
+        return content_keys(self.learning.columns)
+
+    def following(self, state: PublicState, listed: SurvivorList, sums: Mapping[str, RingVector]) -> PublicState:
+        """Return the next state from a certified list and its opened sums (segment -> ring elements)."""
+        step = self.terms.steps[listed.step]
+        if listed.step != state.step or listed.base != self.base(state):
+            raise RemoteProtocolError(f"round {listed.round}: it was computed from another base version than ours")
+        encoding = self.encoding(step)
+        last = state.done + 1 == step.rounds
+        moved = replace(
+            state,
+            number=state.number + 1,
+            step=state.step + last,
+            done=0 if last else state.done + 1,
+            certificate=listed.digest(),
+        )
+        if step.workload == PREPROCESS:
+            scaling = scaling_from_sum(self.learning.columns, encoding.decode(sums[SUMMARY]))
+            seed = derive(bytes.fromhex(self.terms.digest()), Tag.MODEL_START)
+            return replace(moved, scaling=scaling, parameters=initial_parameters(self.learning.model, seed))
+        means = {}
+        for name, total in sums.items():
+            members = listed.parties & frozenset(step.segment(name).members)
+            weight = sum(self.terms.member(party).weight for party in members)
+            means[name] = encoding.decode(total) * (float(self._largest_weight()) / float(weight))
+        return replace(moved, parameters=apply_step(layout(self.learning.model), state.parameters, means))
+
+    def training_seed(self, state: PublicState, party: str) -> bytes:
+        """Return the seed that orders a party's rows in one round: the same after a crash, so the same update again."""
+        return hashlib.sha256(f"{self.base(state)}/{party}".encode()).digest()
+
+
+def learning_of(proposal: Proposal) -> StudyLearning:
+    """Return the learning part of a proposal; ColumnError names what this version cannot learn."""
+    tables = learning_tables(proposal)
+    return parse_study(tables["columns"], tables["objectives"], tables["model"], tables["training"])

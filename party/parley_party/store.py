@@ -1,0 +1,232 @@
+"""What a party keeps: one SQLite file, every write durable before it is acknowledged or acted on.
+
+Each method is one transaction. Methods that change a round's state take everything that must become true together: the event, the
+messages that it sends, and how far the inbox was read (persist before send, invariant 11). Rows leave this file only as frozen values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from parley_service.database import Database
+from sqlmodel import Session, col, delete, select
+
+from parley_party.tables import (
+    CertificateRow,
+    EgressRow,
+    EvidenceRow,
+    FederationRow,
+    KnownMemberRow,
+    OutboxRow,
+    RegisteredSumRow,
+    RoundEventRow,
+    RoundRow,
+    StudyRow,
+    VersionRow,
+)
+
+EGRESS_SHOWN: Final = 10_000  # rows in one answer
+
+
+@dataclass(frozen=True, slots=True)
+class LogView:
+    """The log of a federation as this party last saw it, and how far its inbox was read."""
+
+    cursor: int
+    size: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that must still reach the gateway."""
+
+    study: str
+    number: int
+    kind: str
+    body: str
+    upload: str = ""
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """One message that left the building."""
+
+    at: float
+    study: str
+    round: int
+    kind: str
+    size: int
+    agreement: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes true in one transaction. Fields left empty change nothing."""
+
+    cursor: int | None = None
+    log: tuple[int, str] | None = None
+    study: StudyRow | None = None
+    round: RoundRow | None = None
+    event: tuple[str, int, str, str] | None = None  # study, round, kind, body
+    outgoing: Sequence[Outgoing] = ()
+    version: VersionRow | None = None
+    certificate: CertificateRow | None = None
+    registered: Sequence[RegisteredSumRow] = ()
+    evidence: Sequence[EvidenceRow] = ()
+    forget_events_of: tuple[str, int] | None = None
+    rounds_closed: Sequence[RoundRow] = field(default_factory=tuple)
+
+
+class PartyStore:
+    """The party's tables behind an async face."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def apply(self, federation: str, change: Change) -> None:
+        """Write one change, durably."""
+        await self._database.run(lambda session: _apply(session, federation, change))
+
+    async def log_view(self, federation: str) -> LogView:
+        """Return how far inbox and log were read; zeros for a federation that was just joined."""
+
+        def read(session: Session) -> LogView:
+            row = session.get(FederationRow, federation)
+            return LogView(row.cursor, row.log_size, row.log_root) if row else LogView(0, 0, "")
+
+        return await self._database.run(read)
+
+    async def studies(self, federation: str | None = None) -> list[StudyRow]:
+        """Return all studies (of a federation), by id."""
+        query = select(StudyRow).order_by(col(StudyRow.study))
+        if federation is not None:
+            query = query.where(StudyRow.federation == federation)
+        return await self._all(query)
+
+    async def study(self, study: str) -> StudyRow | None:
+        """Return one study."""
+        return await self._database.run(lambda session: session.get(StudyRow, study))
+
+    async def rounds(self, study: str) -> list[RoundRow]:
+        """Return the rounds of a study that this party entered, in order."""
+        return await self._all(select(RoundRow).where(RoundRow.study == study).order_by(col(RoundRow.number)))
+
+    async def events(self, study: str, number: int) -> list[tuple[str, str]]:
+        """Return the events of a round, in order, as (kind, body)."""
+        query = select(RoundEventRow).where(RoundEventRow.study == study, RoundEventRow.number == number).order_by(col(RoundEventRow.id))
+        return [(row.kind, row.body) for row in await self._all(query)]
+
+    async def versions(self, study: str) -> list[VersionRow]:
+        """Return the kept public states of a study, oldest first."""
+        return await self._all(select(VersionRow).where(VersionRow.study == study).order_by(col(VersionRow.number)))
+
+    async def newest_version(self, study: str) -> VersionRow | None:
+        """Return the newest public state of a study."""
+        query = select(VersionRow).where(VersionRow.study == study).order_by(col(VersionRow.number).desc()).limit(1)
+        rows = await self._all(query)
+        return rows[0] if rows else None
+
+    async def certificates(self, study: str) -> list[CertificateRow]:
+        """Return the certificates of a study, in order."""
+        return await self._all(select(CertificateRow).where(CertificateRow.study == study).order_by(col(CertificateRow.round)))
+
+    async def registered(self, dataset: str, contents: Sequence[str]) -> list[RegisteredSumRow]:
+        """Return earlier sums over a dataset that asked any of `contents`."""
+        query = select(RegisteredSumRow).where(RegisteredSumRow.dataset == dataset, col(RegisteredSumRow.content).in_(contents))
+        return await self._all(query)
+
+    async def outgoing(self, federation: str) -> list[Outgoing]:
+        """Return what must still be sent, oldest first."""
+        query = select(OutboxRow).where(OutboxRow.federation == federation).order_by(col(OutboxRow.id))
+        return [Outgoing(row.study, row.number, row.kind, row.body, row.upload, row.id or 0) for row in await self._all(query)]
+
+    async def sent(self, federation: str, message: Outgoing, left: Sequence[Egress]) -> None:
+        """Take a message off the outbox and write down what left with it."""
+
+        def write(session: Session) -> None:
+            session.exec(delete(OutboxRow).where(col(OutboxRow.id) == message.id))
+            session.add_all(EgressRow(federation=federation, **_fields(item)) for item in left)
+
+        await self._database.run(write)
+
+    async def egress(self, study: str | None) -> list[Egress]:
+        """Return what left, newest last, of one study or of all."""
+        query = select(EgressRow).order_by(col(EgressRow.id).desc()).limit(EGRESS_SHOWN)
+        if study is not None:
+            query = query.where(EgressRow.study == study)
+        rows = await self._all(query)
+        return [Egress(r.at, r.study, r.round, r.kind, r.size, r.agreement, r.verdict) for r in reversed(rows)]
+
+    async def evidence(self, study: str | None = None) -> list[EvidenceRow]:
+        """Return what may have to be shown later, oldest first."""
+        query = select(EvidenceRow).order_by(col(EvidenceRow.id))
+        if study is not None:
+            query = query.where(EvidenceRow.study == study)
+        return await self._all(query)
+
+    async def first_seen(self, federation: str, members: dict[str, str], now: float) -> dict[str, str]:
+        """Return each member's identity key as first seen, remembering those that are new (`members`: party -> key)."""
+
+        def write(session: Session) -> dict[str, str]:
+            found = dict(members)
+            for party, identity in members.items():
+                known = session.get(KnownMemberRow, (federation, party))
+                if known is None:
+                    session.add(KnownMemberRow(federation=federation, party=party, identity=identity, first_seen=now))
+                else:
+                    found[party] = known.identity
+            return found
+
+        return await self._database.run(write)
+
+    async def _all(self, query: Any) -> list[Any]:  # noqa: ANN401 - any select; each caller says what rows it gives
+        return await self._database.run(lambda session: list(session.exec(query).all()))
+
+
+def _fields(item: Egress) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in ("at", "study", "round", "kind", "size", "agreement", "verdict")}
+
+
+def _apply(session: Session, federation: str, change: Change) -> None:
+    _apply_federation(session, federation, change)
+    for row in (change.study, change.round, change.version, change.certificate, *change.rounds_closed):
+        if row is not None:
+            session.merge(row)
+    session.add_all(change.registered)
+    session.add_all(change.evidence)
+    if change.event is not None:
+        study, number, kind, body = change.event
+        session.add(RoundEventRow(study=study, number=number, kind=kind, body=body))
+    if change.forget_events_of is not None:
+        study, number = change.forget_events_of
+        session.exec(delete(RoundEventRow).where(col(RoundEventRow.study) == study, col(RoundEventRow.number) == number))
+        session.exec(delete(OutboxRow).where(col(OutboxRow.study) == study, col(OutboxRow.number) == number))
+    for item in change.outgoing:
+        session.add(
+            OutboxRow(federation=federation, study=item.study, number=item.number, kind=item.kind, body=item.body, upload=item.upload)
+        )
+
+
+def _apply_federation(session: Session, federation: str, change: Change) -> None:
+    if change.cursor is None and change.log is None:
+        return
+    row = session.get(FederationRow, federation) or FederationRow(name=federation)
+    if change.cursor is not None:
+        row.cursor = max(row.cursor, change.cursor)
+    if change.log is not None:
+        row.log_size, row.log_root = change.log
+    session.add(row)
+
+
+def members_json(members: Sequence[str] | frozenset[str]) -> str:
+    """Return a member list as the store writes it."""
+    return json.dumps(sorted(members))
+
+
+Reader = Callable[[Session], Any]
