@@ -35,6 +35,9 @@ class MemberTerms(Document):
     objectives: tuple[str, ...]
     records: str  # "exact:N", "rounded:N" or "hidden", as the member's policy grants
     weight: Positive  # a constant of the agreement, from the banded count
+    trust: Literal["pinned", "first-use"] = "pinned"  # whom this member counts: shown to all where it is first use
+    documents: tuple[Sha256, ...] = ()  # the member's legal documents, so that every signature covers them
+    offer: Sha256 | None = None  # digest of the member's signed offer, which commits to its policy
 
     @cached_property
     def key(self) -> VerifyKey:
@@ -89,7 +92,9 @@ class GatewayTerms(Document):
     id: str
     key: Sha256  # the log key, Ed25519
     operator: str
-    countries: tuple[str, ...]
+    countries: tuple[str, ...]  # of the operator and of every subprocessor
+    incident_notice_hours: Count | None = None  # as promised; None: no promise, which no policy accepts
+    change_notice_days: Count | None = None
 
 
 class Terms(Statement):

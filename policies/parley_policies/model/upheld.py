@@ -1,0 +1,80 @@
+"""How each clause of a policy is upheld, declared where the clause is declared.
+
+Three answers and no fourth (policy.md): this service stops it; every party's service checks it before signing; people promise it and
+sign. A field of a section without such an answer fails a test. The answer, the unit and the sentence travel in the field's JSON
+Schema, so that reference pages, `policy show` and reports print what the code says.
+
+    >>> from parley_policies.model.sections import Data
+    >>> upheld_of(Data.model_fields["min_people"]).value
+    'enforced here'
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+_KEY: Final = "upheld"
+_UNIT: Final = "unit"
+
+
+@unique
+class Upheld(StrEnum):
+    """Who upholds a clause."""
+
+    ENFORCED_HERE = "enforced here"
+    CHECKED_BY_ALL = "checked by every party"
+    DECLARED = "declared"
+
+
+class Value(BaseModel):
+    """A small table inside a clause, such as a range. Frozen and strict: unknown fields and converted types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class Section(Value):
+    """A section of a policy. Every field says how it is upheld."""
+
+
+def enforced(says: str, *, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    """Declare a clause that this service upholds before anything leaves."""
+    return _clause(Upheld.ENFORCED_HERE, says, unit)
+
+
+def checked(says: str, *, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    """Declare a clause that every party's service checks against the terms before it signs them."""
+    return _clause(Upheld.CHECKED_BY_ALL, says, unit)
+
+
+def declared(says: str, *, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    """Declare a clause that is a signed promise: people keep it, no code can force it."""
+    return _clause(Upheld.DECLARED, says, unit)
+
+
+def _clause(upheld: Upheld, says: str, unit: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    extra: JsonDict = {_KEY: upheld.value}
+    if unit:
+        extra[_UNIT] = unit
+    return Field(description=says, json_schema_extra=extra)
+
+
+def upheld_of(field: FieldInfo) -> Upheld:
+    """Return how a field is upheld; LookupError if it does not say."""
+    return Upheld(str(_extra(field)[_KEY]))
+
+
+def unit_of(field: FieldInfo) -> str:
+    """Return a field's unit, empty where it has none."""
+    return str(_extra(field).get(_UNIT, ""))
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    if not isinstance(extra, dict) or _KEY not in extra:
+        raise LookupError(f"{field.description or field.annotation}: wanted a clause that says how it is upheld")
+    return extra

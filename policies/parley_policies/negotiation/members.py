@@ -1,0 +1,54 @@
+"""Members as the gateway lists them, and whom a policy counts among them.
+
+A directory is a party's own view: who takes part in the federation, with the keys as that party first saw them. A service that trusts on
+first use keeps the keys it saw first and hands *those* over, so that a key which changes later is a difference here and not a new trust.
+
+    >>> member = Member("clinic-b", "Clinic B", "hospital", "DE", "00" * 32)
+    >>> member.fingerprint.startswith("SHA256:")
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from parley_crypto.keys import VerifyKey
+
+from parley_policies.model.policy import PrivacyPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An enrolled party: class and country as its invite fixed them, identity key (Ed25519) as 64 hexadecimal digits."""
+
+    party: str
+    legal_name: str
+    party_class: str
+    country: str
+    identity: str
+    revoked: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:…` of the identity key; MalformedError if it is no key."""
+        return VerifyKey.from_hex(self.identity).fingerprint
+
+    def named_by(self, peer: str) -> bool:
+        """Whether a policy's entry (`class:X` or a party id) means this member."""
+        return peer in {self.party, f"class:{self.party_class}"}
+
+
+Directory = Mapping[str, Member]
+
+
+def is_counted(policy: PrivacyPolicy, member: Member) -> bool:
+    """Whether a party's floors count `member`: itself, whom its policy pins, or anybody where it trusts on first use."""
+    if member.party == policy.party or policy.peers.trust == "first-use":
+        return True
+    return policy.peers.fingerprints.get(member.party) == member.fingerprint
+
+
+def uncounted(policy: PrivacyPolicy, members: Iterable[Member]) -> tuple[str, ...]:
+    """Return the parties among `members` that count as conspirators (protocol.md, Phantoms), in id order."""
+    return tuple(sorted(member.party for member in members if not is_counted(policy, member)))

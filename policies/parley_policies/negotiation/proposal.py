@@ -1,0 +1,230 @@
+"""The proposal: what a sponsor signs and every invited party sees before it answers.
+
+It holds the content of the study file (`study_file`) and the shape of the vectors: the segments of the model and the length of the
+summary. The sponsor's learning code computes those; this package cannot, so every party computes them again in its service and refuses a
+proposal that differs. Nothing here is negotiated yet: `wishes` are ranges that the negotiation stays inside.
+
+A study with the workload `train@1` has two steps: `preprocess@1`, one round over the segment `summary`, then `train@1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from parley_crypto.statement import Document, Statement
+from pydantic import Field, model_validator
+
+from parley_policies.model.kinds import Column, Identifier, Words
+from parley_policies.model.policy import DISEASE_SPECIFIC
+from parley_policies.model.protection import SchemeName
+from parley_policies.negotiation.terms import PartyId, Positive, SegmentName, Sha256, StudyId
+
+SUMMARY: Final = "summary"
+PREPROCESS: Final = "preprocess@1"
+TRAIN: Final = "train@1"
+STEPS: Final[Mapping[str, tuple[str, ...]]] = {TRAIN: (PREPROCESS, TRAIN)}  # the workloads this version has, and their steps
+MAX_INVITED: Final = 1_000
+MAX_COLUMNS: Final = 10_000
+
+ObjectiveId = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")]
+Text = Annotated[str, Field(max_length=2_000)]
+PositiveReal = Annotated[float, Field(gt=0)]
+
+
+class StudyProtocol(Document):
+    """The document that describes the study to people, by its digest: an ethics application, a data use request."""
+
+    reference: Words
+    sha256: Sha256
+
+
+class StudyPurpose(Document):
+    """What the result is for."""
+
+    uses: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    disease: tuple[Identifier, ...] = ()
+    protocol: StudyProtocol | None = None
+
+    @model_validator(mode="after")
+    def _disease_named(self) -> Self:
+        if DISEASE_SPECIFIC in self.uses and not self.disease:
+            raise ValueError(f"wanted at least one disease, since {DISEASE_SPECIFIC} is among the uses")
+        return self
+
+
+class StudyModel(Document):
+    """The model to learn. What each version of the learning code can learn is that code's to say."""
+
+    kind: Literal["logistic", "mlp", "cnn", "transformer", "custom"]
+    hidden: Annotated[tuple[Positive, ...], Field(max_length=64)] = ()
+    sha256: Sha256 | None = None  # of custom code
+
+
+class TrainSettings(Document):
+    """Local training between two versions of the shared model, the same for every party."""
+
+    epochs: Positive = 1
+    batch_rows: Positive = 32
+    learning_rate: PositiveReal = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StudyWorkload(Document):
+    """What is computed, from which start."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}@[1-9][0-9]{0,3}$")]
+    model: StudyModel
+    start: Annotated[str, Field(pattern=r"^(new|model:[a-z0-9][a-z0-9-]{0,62}/[0-9]{1,9})$")] = "new"
+    train: TrainSettings = TrainSettings()
+
+
+class StudyObjective(Document):
+    """One learning goal and the column that holds its label."""
+
+    id: ObjectiveId
+    label: Column
+    kind: Literal["binary"]
+
+
+class StudyColumn(Document):
+    """One column that parties map. `range` is in `unit`, both ends included; a column with objectives is their label, else a feature."""
+
+    type: Literal["float", "int", "bool"]
+    unit: Annotated[str, Field(max_length=40)] = ""
+    range: tuple[float, float] | None = None
+    missing: Literal["allowed", "refused"] = "refused"
+    objectives: tuple[ObjectiveId, ...] = ()
+
+
+class RoundsWish(Document):
+    """How many rounds of training are wished for."""
+
+    min: Positive
+    max: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"wanted min at most max, got {self.min} to {self.max}")
+        return self
+
+
+class ClipWish(Document):
+    """The range of the cap on the L2 norm of one party's update, model units."""
+
+    min: PositiveReal
+    max: PositiveReal
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"wanted min at most max, got {self.min} to {self.max}")
+        return self
+
+
+class EpsilonWish(Document):
+    """The largest privacy loss that is of use to the sponsor; each party may demand less."""
+
+    max: PositiveReal
+    delta: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Wishes(Document):
+    """Ranges that the negotiation moves inside, never outside, and the study's few time-outs."""
+
+    scheme: Annotated[tuple[SchemeName, ...], Field(min_length=1)]  # in order of preference
+    rounds: RoundsWish
+    clip_bound: ClipWish
+    epsilon: EpsilonWish | None = None
+    answer_by: date  # last day (UTC) on which an offer counts
+    round_hours: PositiveReal = 1.0  # a party that needs longer is a dropout of that round
+    grace_seconds: PositiveReal = 5.0  # a member that is not connected for this long is not waited for when a round opens
+    phase_seconds: PositiveReal = 60.0  # ADVERTISE and SHARE each
+
+
+class StudyModelUse(Document):
+    """Who may do what with the result. Covered by every signature on the agreement."""
+
+    owner: Words
+    allowed: tuple[Words, ...]
+    on_leaving: Literal["keep-last-version", "delete"]
+    benefit: Literal["equal", "model-quality", "settlement"]
+
+
+class ProposedSegment(Document):
+    """A named slice of the model's vector. `objectives` are those whose parties have it; none: every party has it."""
+
+    name: SegmentName
+    length: Positive  # coordinates
+    objectives: tuple[ObjectiveId, ...] = ()
+
+
+class StudyContent(Document):
+    """What a study file says, and what a proposal repeats of it."""
+
+    id: StudyId
+    title: Words
+    sponsor: PartyId
+    invited: Annotated[tuple[PartyId, ...], Field(min_length=1, max_length=MAX_INVITED)]
+    summary: Text
+    purpose: StudyPurpose
+    workload: StudyWorkload
+    objectives: Annotated[tuple[StudyObjective, ...], Field(min_length=1, max_length=64)]
+    columns: Annotated[dict[Column, StudyColumn], Field(min_length=1, max_length=MAX_COLUMNS)]
+    wishes: Wishes
+    model_use: StudyModelUse
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.invited)) != len(self.invited) or self.sponsor not in self.invited:
+            raise ValueError(f"invited: wanted each party once, and the sponsor {self.sponsor} among them")
+        ids = [objective.id for objective in self.objectives]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"objectives: wanted each once, got {', '.join(ids)}")
+        for objective in self.objectives:
+            column = self.columns.get(objective.label)
+            if column is None or objective.id not in column.objectives:
+                raise ValueError(
+                    f"columns.{objective.label}: wanted the label of {objective.id}, a column with objectives = [{objective.id!r}]"
+                )
+        for name, column in self.columns.items():
+            if unknown := sorted(set(column.objectives) - set(ids)):
+                raise ValueError(f"columns.{name}.objectives: wanted objectives of the study, got {', '.join(unknown)}")
+        return self
+
+    def needed_columns(self, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what a party with these objectives must map, in name order: every feature and the labels of its own."""
+        labels = {objective.label for objective in self.objectives if objective.id in objectives}
+        return tuple(sorted(name for name, column in self.columns.items() if not column.objectives or name in labels))
+
+
+class Proposal(StudyContent, Statement):
+    """A study as its sponsor proposes it. Signed by the sponsor; its digest stands in the terms."""
+
+    kind: ClassVar[str] = "application/vnd.parley.proposal.v1+json"
+
+    segments: Annotated[tuple[ProposedSegment, ...], Field(min_length=1, max_length=64)]  # of the step train@1, in order of the vector
+    summary_length: Positive  # coordinates of the segment `summary` of the step preprocess@1
+
+    @model_validator(mode="after")
+    def _segments_fit(self) -> Self:
+        names = [segment.name for segment in self.segments]
+        if len(set(names)) != len(names) or SUMMARY in names:
+            raise ValueError(f"segments: wanted distinct names other than {SUMMARY}, got {', '.join(names)}")
+        known = {objective.id for objective in self.objectives}
+        for segment in self.segments:
+            if unknown := sorted(set(segment.objectives) - known):
+                raise ValueError(f"segments.{segment.name}: wanted objectives of the study, got {', '.join(unknown)}")
+        return self
+
+    def segment_of(self, name: str) -> ProposedSegment | None:
+        """Return the proposed segment of that name, `summary` included, or None."""
+        if name == SUMMARY:
+            return ProposedSegment(name=SUMMARY, length=self.summary_length)
+        return next((segment for segment in self.segments if segment.name == name), None)
+
+    def segments_for(self, objectives: tuple[str, ...]) -> tuple[ProposedSegment, ...]:
+        """Return the segments of the model that a party with these objectives has, in order."""
+        return tuple(item for item in self.segments if not item.objectives or set(item.objectives) & set(objectives))
