@@ -191,7 +191,9 @@ CLOSING: Final = frozenset({StudyChange.STOPPED, StudyChange.FINISHED})
 class StudyEvent(Statement):
     """Signed by whoever acts: the gateway, or the party `by`.
 
-    A closing event names the newest certificate and how many there are, so that leaving out the last ones shows.
+    It names the newest certificate that the signer knew and how many there were. A party's STOPPED asks for the end: a round that may have
+    been opened is still finished. What ends a study is the gateway's own STOPPED or FINISHED, whose count and head must be exact, so that
+    leaving out the last certificates shows.
     """
 
     kind: ClassVar[str] = "application/vnd.parley.study-event.v1+json"
