@@ -78,7 +78,9 @@ LOG_ENTRIES: Final = 256  # in one answer
 LEAF_BYTES: Final = 4 * MIB
 
 # --- the control socket
-CONTROL_LINE_BYTES: Final = 4 * MIB
+CONTROL_LINE_BYTES: Final = 4 * MIB  # a request
+CONTROL_ANSWER_BYTES: Final = 64 * MIB  # one line of an answer
+CONTROL_SECONDS: Final = 30  # default wait for an answer; a stream waits as long as it lasts
 CONTROL_CONNECTIONS: Final = 32
 
 # --- files that people write
