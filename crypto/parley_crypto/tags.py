@@ -32,6 +32,7 @@ class Tag(StrEnum):
     MODEL_START = "parley/model-start/1"
     CONTENT = "parley/content/1"
     DRAWS = "parley/draws/1"
+    DATASET = "parley/dataset/1"
     SALTED = "parley/salted/1"
     KEYSTORE = "parley/keystore/1"
     ROUND_STATE = "parley/round-state/1"
