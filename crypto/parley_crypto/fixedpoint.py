@@ -1,7 +1,9 @@
 """Real vectors as ring elements: x -> rint(x · 2^f) mod 2^w, with headroom for every member of the sum.
 
-Values that are not finite or exceed the bound are refused, and so is an encoding whose sum over n members could wrap: |sum| must stay below
-2^(w-1) (protocol.md, invariant 7). Nothing is clipped here; clipping is done, and counted, before.
+Values that are not finite, or that after rounding exceed ⌈bound · 2^f⌉, are refused, and so is an encoding whose sum over n members could
+wrap: |sum| must stay below 2^(w-1) (protocol.md, invariant 7). A sum that n such members cannot give is refused too: it was altered, or a
+member broke the bound. Nothing is clipped here; clipping is done, and counted, before. Messages name coordinates, never their values: an
+update is its party's secret.
 
     >>> import numpy as np
     >>> fp = FixedPoint(width=32, fraction_bits=8, bound=4.0, members=3)
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from numpy.typing import NDArray
 from parley_crypto.errors import EncodingError, MalformedError
 from parley_crypto.ring import RingVector, dtype_of
 
-_EXACT_BITS = 52  # integers up to 2^53 are exact in a float64, and rounding may add one
+_EXACT_BITS: Final = 52  # integers up to 2^53 are exact in a float64, and rounding may add one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class FixedPoint:
         dtype_of(self.width)
         if not (math.isfinite(self.bound) and self.bound > 0 and self.members >= 1 and self.fraction_bits >= 0):
             raise MalformedError(f"encoding: wanted a finite positive bound and at least one member, got {self.bound}, {self.members}")
-        if self.largest.bit_length() > _EXACT_BITS:
+        if self.fraction_bits > _EXACT_BITS or self.bound > 2.0**_EXACT_BITS or self.largest.bit_length() > _EXACT_BITS:
             raise EncodingError(
                 f"encoding: wanted values below 2^{_EXACT_BITS}, got a bound of {self.bound} with {self.fraction_bits} fraction bits",
             )
@@ -58,17 +61,31 @@ class FixedPoint:
         if not finite.all():
             where = int(np.argmin(finite))
             raise EncodingError(f"coordinate {where} of {values.size}: wanted a finite value, got {values[where]}")
-        scaled = np.rint(values * float(1 << self.fraction_bits))
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as too large
+            scaled = np.rint(values * float(1 << self.fraction_bits))
         too_large = np.abs(scaled) > self.largest
         if too_large.any():
             where = int(np.argmax(too_large))
-            raise EncodingError(f"coordinate {where} of {values.size}: wanted at most {self.bound} in absolute value, got {values[where]}")
+            raise EncodingError(f"coordinate {where} of {values.size}: wanted at most {self.bound} in absolute value, got more")
         dtype = dtype_of(self.width)
         return scaled.astype(np.int64).astype(dtype)
 
+    def check_encoded(self, vector: RingVector) -> None:
+        """Return if every coordinate lies within the bound, so that the sum cannot wrap; EncodingError names the first that does not."""
+        self._check_within(vector, self.largest, f"at most {self.bound} in absolute value")
+
     def decode(self, total: RingVector) -> NDArray[np.float64]:
-        """Return an opened sum, shape (d,), as float64: two's complement over w bits, divided by 2^f."""
-        if total.dtype != dtype_of(self.width):
-            raise MalformedError(f"opened sum: wanted {dtype_of(self.width)}, got {total.dtype}")
-        signed = total.view(np.dtype(f"<i{self.width // 8}"))
-        return signed.astype(np.float64) / float(1 << self.fraction_bits)
+        """Return an opened sum, shape (d,), as float64: two's complement over w bits, divided by 2^f; EncodingError if it cannot be one."""
+        self._check_within(total, self.members * self.largest, f"a sum of at most {self.members} values of at most {self.bound}")
+        return self._signed(total).astype(np.float64) / float(1 << self.fraction_bits)
+
+    def _signed(self, vector: RingVector) -> NDArray[np.signedinteger[Any]]:
+        if vector.dtype != dtype_of(self.width):
+            raise MalformedError(f"ring vector: wanted {dtype_of(self.width)}, got {vector.dtype}")
+        return vector.view(np.dtype(f"<i{self.width // 8}"))
+
+    def _check_within(self, vector: RingVector, most: int, wanted: str) -> None:
+        signed = self._signed(vector)
+        outside = (signed > most) | (signed < -most)
+        if outside.any():
+            raise EncodingError(f"coordinate {int(np.argmax(outside))} of {vector.size}: wanted {wanted}, got more")

@@ -11,8 +11,10 @@ from typing import Final
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from parley_crypto.ring import RingVector
+from parley_crypto.errors import MalformedError
+from parley_crypto.ring import RingVector, dtype_of
 
+KEY_BYTES: Final = 32
 BLOCK_BYTES: Final = 256 * 1024
 _TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
@@ -30,6 +32,8 @@ def subtract_mask(vector: RingVector, key: bytes) -> None:
 
 
 def _apply(vector: RingVector, key: bytes, *, subtract: bool) -> None:
+    if len(key) != KEY_BYTES or vector.dtype != dtype_of(8 * vector.dtype.itemsize):
+        raise MalformedError(f"mask: wanted a key of {KEY_BYTES} bytes and a ring vector, got {len(key)} and {vector.dtype}")
     cipher = AESGCM(key)
     operation = np.subtract if subtract else np.add
     size = vector.dtype.itemsize

@@ -36,8 +36,8 @@ def split(secret: bytes, *, threshold: int, count: int, seed: bytes) -> tuple[by
 
 def combine(shares: Mapping[int, bytes], *, threshold: int) -> bytes:
     """Return the secret from at least `threshold` shares by x; VerificationError if they give no 256-bit secret."""
-    if len(shares) < threshold:
-        raise MalformedError(f"sharing: wanted {threshold} shares, got {len(shares)}")
+    if not 1 <= threshold <= len(shares):
+        raise MalformedError(f"sharing: wanted a threshold of at least 1 and as many shares, got {threshold} and {len(shares)}")
     chosen = dict(sorted(shares.items())[:threshold])
     secret = sum(_element(raw) * weight for raw, weight in zip(chosen.values(), lagrange_at_zero(tuple(chosen)), strict=True)) % PRIME
     if secret >= 1 << (8 * SECRET_BYTES):

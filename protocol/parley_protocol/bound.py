@@ -6,11 +6,15 @@ that member as its author, and agreement, round and base version must be the rea
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from parley_crypto.errors import CryptoError
+from parley_crypto.keys import AgreementKey
+from parley_crypto.sharing import SHARE_BYTES
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Signed
 from parley_crypto.tags import Tag, digest
@@ -20,6 +24,9 @@ from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.messages import Advertise, Manifest, Reveal, Share, Withdrawn
 
 Authored = TypeVar("Authored", Advertise, Share, Manifest, Reveal, Withdrawn)
+_BOX_TAG_BYTES: Final = 16
+_FIELD_PRIME: Final = 2**255 - 19
+_PROBE: Final = AgreementKey(bytes(32))  # any scalar shows a key of low order: clamping makes it a multiple of 8
 
 
 def load_envelope(text: str, what: str) -> Envelope:
@@ -61,6 +68,21 @@ def read_bound(text: str, of: type[Authored], terms: Terms, round_number: int, b
     return envelope, statement
 
 
+def check_round_keys(advert: Advertise) -> None:
+    """Return if both X25519 keys can be used; RemoteProtocolError if one is of low order or not the canonical encoding of a point.
+
+    A key of low order would make every peer's sealing fail once boxes are out; a second encoding would let one key pass for two.
+    """
+    for name, text in (("channel", advert.channel_key), ("mask", advert.mask_key)):
+        raw = bytes.fromhex(text)
+        try:
+            _PROBE.exchange(raw)
+        except CryptoError as error:
+            raise RemoteProtocolError(f"keys of {advert.party}: {name} key: {error}") from error
+        if int.from_bytes(raw, "little") >= _FIELD_PRIME:
+            raise RemoteProtocolError(f"keys of {advert.party}: wanted a {name} key below 2^255 - 19, got {text[:16]}…")
+
+
 def key_set_digest(adverts: Iterable[Advertise]) -> str:
     """Return the digest of a set of ADVERTISE statements, in id order."""
     return digest(Tag.KEY_SET, *(advert.digest() for advert in sorted(adverts, key=lambda advert: advert.party)))
@@ -84,6 +106,19 @@ def secrets_of(step: StepTerms, live: tuple[str, ...], owner: str) -> tuple[str,
 def own_segments(step: StepTerms, live: tuple[str, ...], party: str) -> tuple[str, ...]:
     """Return those of the live segments that `party` is a member of, in the step's order."""
     return tuple(name for name in live if party in step.segment(name).members)
+
+
+def box_size(secrets: int) -> int:
+    """Return the bytes of a box that carries one share of each of `secrets` secrets: AES-GCM adds its tag."""
+    return secrets * SHARE_BYTES + _BOX_TAG_BYTES
+
+
+def decoded_size(text: str) -> int:
+    """Return how many bytes a text decodes to; -1 if it is not base64."""
+    try:
+        return len(base64.b64decode(text, validate=True))
+    except binascii.Error:
+        return -1
 
 
 def body_size(step: StepTerms, segments: tuple[str, ...]) -> int:

@@ -111,8 +111,11 @@ def verify_certificate(terms: Terms, certificate: Envelope) -> SurvivorList:
         listed = SurvivorList.parse(certificate.payload)
     except CryptoError as error:
         raise RemoteProtocolError(f"certificate: {error}") from error
-    if listed.agreement != terms.digest():
-        raise RemoteProtocolError(f"certificate of round {listed.round}: wanted agreement {terms.digest()}, got {listed.agreement}")
+    if (listed.agreement, listed.study) != (terms.digest(), terms.study):
+        raise RemoteProtocolError(
+            f"certificate of round {listed.round}: wanted agreement {terms.digest()} on {terms.study}, "
+            f"got {listed.agreement} on {listed.study}"
+        )
     return listed
 
 
@@ -128,11 +131,26 @@ def extend(chain: Chain, terms: Terms, certificate: Envelope) -> tuple[Chain, Su
         raise RemoteProtocolError(f"certificate of round {listed.round}: base version {listed.base[:16]}… has an opened list already")
     if listed.step >= len(terms.steps):
         raise RemoteProtocolError(f"certificate of round {listed.round}: wanted a step below {len(terms.steps)}, got {listed.step}")
+    _check_survivors(terms, listed)
     step = terms.steps[listed.step]
     allowed = openable(terms, step, chain, listed.parameters, listed.parties)
-    if not listed.openable or not set(listed.openable) <= set(allowed):
+    if not listed.openable or listed.openable != tuple(name for name in allowed if name in listed.openable):
         raise RemoteProtocolError(f"certificate of round {listed.round}: wanted only {allowed} to be opened, got {listed.openable}")
     return chain.certified(step, listed), listed
+
+
+def _check_survivors(terms: Terms, listed: SurvivorList) -> None:
+    survivors, senders = [survivor.party for survivor in listed.survivors], list(listed.boxes_from)
+    in_order = survivors == sorted(set(survivors)) and senders == sorted(set(senders))
+    if not in_order or not set(survivors) <= set(senders) <= set(terms.keys()):
+        raise RemoteProtocolError(
+            f"certificate of round {listed.round}: wanted distinct members in id order, survivors among the senders of boxes, "
+            f"got {survivors} of {senders}"
+        )
+    if len(survivors) < terms.threshold:
+        raise RemoteProtocolError(
+            f"certificate of round {listed.round}: wanted at least {terms.threshold} members listed, got {len(survivors)}"
+        )
 
 
 def verify_opened(terms: Terms, listed: SurvivorList, opened: Envelope) -> Opened:
@@ -144,7 +162,7 @@ def verify_opened(terms: Terms, listed: SurvivorList, opened: Envelope) -> Opene
     step = terms.steps[listed.step]
     wanted = [(name, step.segment(name).length, len(listed.parties & set(step.segment(name).members))) for name in listed.openable]
     got = [(segment.name, segment.length, segment.parties) for segment in statement.segments]
-    bound = (statement.agreement, statement.round, statement.base, statement.certificate)
-    if bound != (listed.agreement, listed.round, listed.base, listed.digest()) or got != wanted:
+    bound = (statement.study, statement.agreement, statement.round, statement.base, statement.certificate)
+    if bound != (listed.study, listed.agreement, listed.round, listed.base, listed.digest()) or got != wanted:
         raise RemoteProtocolError(f"opened sums of round {listed.round}: wanted {wanted} under this certificate, got {got}")
     return statement

@@ -1,4 +1,6 @@
-"""Which class a message of a round has on the wire. Bodies are strict: unknown fields and unknown kinds are refused.
+"""Which class a message of a round has on the wire.
+
+Bodies are strict: unknown fields and unknown kinds are refused, and so are values of another type that could be read as the wanted one.
 
 >>> load_post("advertise", b'{"statement":"{}"}').statement
 '{}'
@@ -42,7 +44,7 @@ def load_post(kind: str, raw: bytes) -> Post:
     if kind not in POSTS:
         raise RemoteProtocolError(f"message kind {kind!r}: wanted one of {', '.join(POSTS)}")
     try:
-        return POSTS[kind].model_validate_json(raw)
+        return POSTS[kind].model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise RemoteProtocolError(f"message {kind}: {first_fault(error)}") from error
 
@@ -52,6 +54,6 @@ def load_relay(kind: str, raw: bytes) -> Document:
     if kind not in RELAYS:
         raise RemoteProtocolError(f"message kind {kind!r}: wanted one of {', '.join(RELAYS)}")
     try:
-        return RELAYS[kind].model_validate_json(raw)
+        return RELAYS[kind].model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise RemoteProtocolError(f"message {kind}: {first_fault(error)}") from error

@@ -20,7 +20,18 @@ from parley_crypto.errors import CryptoError
 from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import StepTerms, Terms
 
-from parley_protocol.bound import body_size, load_envelope, own_segments, read_bound, secrets_of, share_hash
+from parley_protocol.bound import (
+    body_size,
+    box_size,
+    check_round_keys,
+    decoded_size,
+    key_set_digest,
+    load_envelope,
+    own_segments,
+    read_bound,
+    secrets_of,
+    share_hash,
+)
 from parley_protocol.certificates import Chain, openable
 from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
@@ -104,7 +115,7 @@ class GatewayRound:
     manifests: Mapping[str, Received[Manifest]] = field(default_factory=dict)
     listed: SurvivorList | None = None
     certificate: Envelope | None = None
-    reveals: Mapping[str, Reveal] = field(default_factory=dict)
+    reveals: Mapping[str, Reveal] = field(default_factory=dict, repr=False)  # shares of this round's secrets, until it closes
     withdrawn: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -153,6 +164,12 @@ class GatewayRound:
             raise RemoteProtocolError(f"keys of {party}: wanted step {self.spec.step}, got {advert.step}")
         if advert.base in self.spec.chain.bases:
             raise RemoteProtocolError(f"keys of {party}: base version {advert.base[:16]}… has an opened list already")
+        check_round_keys(advert)
+        taken = {
+            key for other, row in self.adverts.items() if other != party for key in (row.statement.channel_key, row.statement.mask_key)
+        }
+        if {advert.channel_key, advert.mask_key} & taken:
+            raise RemoteProtocolError(f"keys of {party}: another member has advertised one of them")
         return replace(self, adverts={**self.adverts, party: Received(envelope, advert)})
 
     def _on_share(self, party: str, post: Post) -> GatewayRound:
@@ -165,6 +182,14 @@ class GatewayRound:
         peers = set(self.adverts)
         if party not in peers or set(share.share_hashes) != peers or set(post.boxes) != peers - {party}:
             raise RemoteProtocolError(f"share of {party}: wanted hashes and boxes for {sorted(peers)}")
+        if share.keys != key_set_digest(row.statement for row in self.adverts.values()):
+            raise RemoteProtocolError(f"share of {party}: it answers other keys than the ones sent to it")
+        # What no peer could use is refused here and named, before boxes are out and the round can only be finished.
+        secrets = len(secrets_of(self.spec.workload, self.shared, party))
+        hashes = {len(row) for row in share.share_hashes.values()}
+        sizes = {decoded_size(box) for box in post.boxes.values()}
+        if hashes != {secrets} or not sizes <= {box_size(secrets)}:
+            raise RemoteProtocolError(f"share of {party}: wanted {secrets} hashes and a box of {box_size(secrets)} bytes for each member")
         return replace(self, shares={**self.shares, party: Received(envelope, share, post.boxes)})
 
     def _on_collect(self, party: str, post: Post) -> GatewayRound:
@@ -182,6 +207,8 @@ class GatewayRound:
             raise RemoteProtocolError(f"signature of {party}: wanted one on the proposed survivor list, got one on something else")
         if party not in self.boxes_from:
             raise RemoteProtocolError(f"signature of {party}: wanted one of a member that sent boxes in this round")
+        if len(envelope.signatures) != 1:  # a second one beside it would be joined unverified
+            raise RemoteProtocolError(f"signature of {party}: wanted one, got {len(envelope.signatures)}")
         try:
             envelope.verify(SurvivorList.kind, self.spec.terms.member(party).key)
         except CryptoError as error:
@@ -277,7 +304,7 @@ class GatewayRound:
             f"shared part; missing: {missing}{reasons}"
         )
         aborted = RoundAborted(agreement=spec.terms.digest(), round=spec.round, reason=reason[:2_000])
-        sends = tuple(Send(party, Event.ABORTED, aborted) for party in sorted(spec.expected))
+        sends = tuple(Send(party, Event.ABORTED, aborted) for party in sorted(spec.expected | set(self.adverts)))
         return replace(self, phase=Phase.ABORTED, phase_since=now), (*sends, Finish(reason))
 
     def _close_advertise(self, now: float) -> tuple[GatewayRound, tuple[Effect, ...]]:
@@ -364,4 +391,4 @@ class GatewayRound:
             opened=opened.dump().decode(),
         )
         sends = tuple(Send(member.party, Event.OPENED, notice) for member in self.spec.terms.members)
-        return replace(self, phase=phase, phase_since=now), (*sends, Finish(None))
+        return replace(self, phase=phase, phase_since=now, reveals={}), (*sends, Finish(None))

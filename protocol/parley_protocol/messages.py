@@ -59,7 +59,7 @@ class Manifest(RoundStatement):
     party: PartyId
     boxes_from: tuple[PartyId, ...]
     segments: tuple[SegmentName, ...]  # the body is these segments' ring bytes, one after the other
-    size: Positive  # bytes
+    size: Count  # bytes; 0 for a member none of whose segments is in the round: it signs and reveals like the others
     body: Hex32  # BLAKE3 of the body
 
 

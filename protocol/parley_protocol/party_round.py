@@ -1,15 +1,16 @@
 """One party's side of a masked round (Bonawitz et al. 2017, against a gateway that may lie), without IO.
 
 `PartyRound` is an immutable state; each event gives the next one and effects, or raises and changes nothing. Everything secret of a round
-derives from one 32-byte seed, and signatures and boxes are deterministic: replaying the recorded events gives the same bytes. Erasing the
-seed destroys the round.
+derives from one fresh 32-byte seed, bound to agreement, round and base version; signatures and boxes are deterministic: replaying the
+recorded events gives the same bytes. Erasing the seed destroys the round. Messages of errors are for this party's operator: they may name
+its own floors, so they are not sent on.
 
 The security argument, numbered as the code is:
  1. A member seals only into a round whose base version it computed itself and has used in no other round (the caller gives `spec` only
- then). 2. Keys count only if signed by the member's identity under this agreement, round and base version; fewer than t: refused. 3.
- Boxes open only under those keys; each share in them matches the hash that its owner signed. 4. It confirms one list only, and only one
- whose sums reach every floor, its own included, and isolate nobody. 5. It reveals only under t signatures on exactly that list, and of
- each member one kind of share: self-mask for survivors, mask key for dropouts.
+ then, after `check_may_follow`), under terms whose thresholds hold up. 2. Keys count only if signed by the member's identity under this
+ agreement, round and base version; fewer than t: refused. 3. Boxes open only under those keys; each share in them matches the hash that
+ its owner signed. 4. It confirms one list only, and only one whose sums reach every floor, its own included, and isolate nobody. 5. It
+ reveals only under t signatures on exactly that list, and of each member one kind of share: self-mask for survivors, mask key for dropouts.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from blake3 import blake3
 from parley_crypto import ring, sharing
 from parley_crypto.channel import open_box, seal_box
 from parley_crypto.derive import derive
 from parley_crypto.errors import CryptoError, MalformedError
+from parley_crypto.fixedpoint import FixedPoint
 from parley_crypto.keys import AgreementKey, SigningKey
 from parley_crypto.masked import Context, MaskedSealing
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope
 from parley_crypto.tags import Tag
-from parley_policies.negotiation.terms import StepTerms, Terms
+from parley_policies.negotiation.terms import StepTerms, Terms, required_threshold
 
 from parley_protocol.bound import (
     body_size,
     by_party,
+    check_round_keys,
     key_set_digest,
     load_envelope,
     own_segments,
@@ -63,6 +67,22 @@ from parley_protocol.messages import (
 from parley_protocol.phases import PARTY, Event, require
 
 Effect = Send | SealNow | Finish
+SEED_BYTES: Final = 32
+HONEST_BESIDE_ONE: Final = 2  # a sum of c + 2 members hides each honest one behind another honest one
+
+
+def check_may_follow(before: PartyRound, spec: PartySpec) -> None:
+    """Return if a party in `before` may enter the round of `spec`; LocalProtocolError if `before` may still be opened (invariant 3).
+
+    Once boxes are here the gateway's word that a round is over proves nothing: it can only be finished, and until then no other round of
+    the study is entered. A round left in ADVERTISE or SHARE is given up: the caller destroys its seed first.
+    """
+    unfinished = before.phase in {Phase.COLLECT, Phase.CONFIRM, Phase.REVEAL}
+    if unfinished and (before.spec.terms.study == spec.terms.study or before.spec.base == spec.base):
+        raise LocalProtocolError(
+            f"round {spec.round} of {spec.terms.study}: wanted round {before.spec.round} finished first, "
+            f"got it in {before.phase}, where it may have been opened"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,7 @@ class PartySpec:
     parameters: str
     chain: Chain
     counted: frozenset[str]  # the members that this party's policy pins or trusts on first use, itself included
-    own_floors: Mapping[str, int]  # its own policy's floor per segment, over counted members
+    own_floors: Mapping[str, int]  # its own policy's floor per segment, over counted members; one not named is the agreement's
     earlier: Lists = field(default_factory=lambda: NO_LISTS)  # lists of earlier sums of the same content, in other studies too
 
     @property
@@ -94,6 +114,31 @@ class PartySpec:
         """Return the fields that every statement of this party in this round carries."""
         return {"study": self.terms.study, "agreement": self.agreement, "round": self.round, "base": self.base}
 
+    def own_floor(self, segment: str) -> int:
+        """Return how many members that this party counts must be in a sum of `segment`; 0 for a segment of others."""
+        terms = self.workload.segment(segment)
+        return self.own_floors.get(segment, terms.floor if self.me in terms.members else 0)
+
+    def check_entry(self) -> None:
+        """Return if a round may be entered under these terms; LocalProtocolError if they, or the base version, do not hold up.
+
+        The negotiation's checker has refused such terms before; what invariants 1 to 3 rest on is looked at again. Once this party has
+        sealed, t others can certify a list without it, so its own floor must hold for the smallest list that the agreement allows.
+        """
+        terms, what = self.terms, f"round {self.round} of {self.terms.study}"
+        if self.chain.agreement != self.agreement or self.base in self.chain.bases or self.round <= self.chain.round:
+            raise LocalProtocolError(f"{what}: its base version has an opened list, or it lies behind the chain or outside the agreement")
+        least = required_threshold(len(terms.members), terms.max_colluders, gateway_may_lie=terms.gateway_may_lie)
+        if not least <= terms.threshold <= len(terms.members):
+            raise LocalProtocolError(f"{what}: wanted a threshold of {least} to {len(terms.members)}, got {terms.threshold}")
+        phantoms = {member.party for member in terms.members} - self.counted
+        if len(phantoms) > terms.max_colluders:
+            raise LocalProtocolError(f"{what}: wanted at most {terms.max_colluders} members that our policy does not count, got {phantoms}")
+        for segment in self.workload.segments:
+            own = self.own_floor(segment.name) + len(phantoms & set(segment.members)) if self.me in segment.members else 0
+            if segment.floor < max(own, terms.max_colluders + HONEST_BESIDE_ONE):
+                raise LocalProtocolError(f"{what}, {segment.name}: its floor of {segment.floor} is below our policy's over counted members")
+
     def live(self, present: frozenset[str]) -> tuple[str, ...]:
         """Return the segments that `present` may open; RemoteProtocolError if that is none or breaks this party's own rules."""
         together = openable(self.terms, self.workload, self.chain, self.parameters, present)
@@ -106,9 +151,9 @@ class PartySpec:
             raise RemoteProtocolError(f"round {self.round}: its sums, with earlier ones over the same data, would isolate too few parties")
         for name in together:
             counted = present & self.counted & frozenset(self.workload.segment(name).members)
-            if len(counted) < self.own_floors.get(name, 0):
+            if len(counted) < self.own_floor(name):
                 raise RemoteProtocolError(
-                    f"round {self.round}, {name}: wanted at least {self.own_floors[name]} parties that our policy counts, "
+                    f"round {self.round}, {name}: wanted at least {self.own_floor(name)} parties that our policy counts, "
                     f"got {len(counted)} ({', '.join(sorted(counted))})"
                 )
         return together
@@ -132,16 +177,22 @@ class PartyRound:
     def __repr__(self) -> str:
         return f"PartyRound({self.spec.me}, round {self.spec.round}, {self.phase})"
 
+    def _secret(self, tag: Tag, *parts: str) -> bytes:
+        spec = self.spec
+        if len(self.seed) != SEED_BYTES:
+            raise LocalProtocolError(f"round {spec.round} in {self.phase}: wanted a seed of {SEED_BYTES} bytes; a closed round has none")
+        return derive(self.seed, tag, spec.agreement, spec.round, spec.base, spec.me, *parts)
+
     @property
     def _channel(self) -> AgreementKey:
-        return AgreementKey(derive(self.seed, Tag.CHANNEL_KEY))
+        return AgreementKey(self._secret(Tag.CHANNEL_KEY))
 
     @property
     def _mask_secret(self) -> bytes:
-        return derive(self.seed, Tag.MASK_KEY)
+        return self._secret(Tag.MASK_KEY)
 
     def _self_seed(self, segment: str) -> bytes:
-        return derive(self.seed, Tag.SELF_SEED, segment)
+        return self._secret(Tag.SELF_SEED, segment)
 
     def _post(self, kind: str, envelope: Envelope) -> Send:
         return Send(None, kind, Post(statement=envelope.dump().decode()))
@@ -166,8 +217,7 @@ class PartyRound:
 
     def advertise(self, key: SigningKey) -> tuple[PartyRound, tuple[Effect, ...]]:
         """Enter the round: send this round's fresh keys."""
-        if self.spec.base in self.spec.chain.bases or self.spec.round <= self.spec.chain.round:
-            raise LocalProtocolError(f"round {self.spec.round}: its base version has an opened list, or the round lies behind the chain")
+        self.spec.check_entry()
         return self, (self._post(Event.ADVERTISE, self._advert().sign(key)),)
 
     # SHARE
@@ -182,7 +232,8 @@ class PartyRound:
 
     def share(self, key: SigningKey) -> Send:
         """Return SHARE: the boxed shares of this round's secrets, and the signed hashes of seeds and shares."""
-        statement, boxes = self._shares()
+        split = self._split()
+        statement, boxes = self._statement(split), self._boxes(split)
         return Send(None, Event.SHARE, SharePost(statement=statement.sign(key).dump().decode(), boxes=boxes))
 
     def _checked_adverts(self, keys: Keys) -> Mapping[str, Advertise]:
@@ -191,11 +242,11 @@ class PartyRound:
         for advert in adverts.values():
             if (advert.step, advert.parameters) != (spec.step, spec.parameters):
                 raise RemoteProtocolError(f"keys of {advert.party}: wanted step {spec.step} from our parameters, got step {advert.step}")
+            check_round_keys(advert)
         if adverts.get(spec.me) != self._advert():
             raise RemoteProtocolError("keys: our own are missing or altered")
-        for kind in ("channel_key", "mask_key"):
-            if len({getattr(advert, kind) for advert in adverts.values()}) != len(adverts):
-                raise RemoteProtocolError(f"keys: two members have one {kind}")
+        if len({key for advert in adverts.values() for key in (advert.channel_key, advert.mask_key)}) != 2 * len(adverts):
+            raise RemoteProtocolError("keys: one of them occurs twice")
         if len(adverts) < spec.terms.threshold:
             raise RemoteProtocolError(f"keys: wanted at least {spec.terms.threshold} members, got {len(adverts)}")
         return adverts
@@ -209,26 +260,21 @@ class PartyRound:
                 secret,
                 threshold=spec.terms.threshold,
                 count=len(spec.terms.members),
-                seed=derive(self.seed, Tag.SHAMIR, name),
+                seed=self._secret(Tag.SHAMIR, name),
             )
             for name, secret in plain.items()
         }
 
-    def _shares(self) -> tuple[Share, dict[str, str]]:
-        spec, split, channel = self.spec, self._split(), self._channel
-        hashes: dict[str, tuple[str, ...]] = {}
-        boxes: dict[str, str] = {}
-        for peer, advert in self.adverts.items():
-            rank = spec.terms.rank(peer) - 1
-            parts = {name: shares[rank] for name, shares in split.items()}
-            hashes[peer] = tuple(
-                share_hash(spec.terms, spec.round, owner=spec.me, recipient=peer, secret=name, share=share) for name, share in parts.items()
+    def _statement(self, split: Mapping[str, tuple[bytes, ...]]) -> Share:
+        spec = self.spec
+        hashes = {
+            peer: tuple(
+                share_hash(spec.terms, spec.round, owner=spec.me, recipient=peer, secret=name, share=shares[spec.terms.rank(peer) - 1])
+                for name, shares in split.items()
             )
-            if peer != spec.me:
-                content = b"".join(parts.values())
-                box = seal_box(channel, bytes.fromhex(advert.channel_key), content, *self._box_context(spec.me, peer))
-                boxes[peer] = base64.b64encode(box).decode()
-        statement = Share.model_validate(
+            for peer in self.adverts
+        }
+        return Share.model_validate(
             {
                 **spec.bound(),
                 "party": spec.me,
@@ -240,10 +286,20 @@ class PartyRound:
                 "share_hashes": hashes,
             }
         )
-        return statement, boxes
 
-    def _box_context(self, sender: str, recipient: str) -> tuple[str | int, ...]:
-        return (self.spec.agreement, self.spec.round, self.spec.base, sender, recipient)
+    def _boxes(self, split: Mapping[str, tuple[bytes, ...]]) -> dict[str, str]:
+        spec, channel, keys = self.spec, self._channel, key_set_digest(self.adverts.values())
+        boxes: dict[str, str] = {}
+        for peer, advert in self.adverts.items():
+            if peer != spec.me:
+                content = b"".join(shares[spec.terms.rank(peer) - 1] for shares in split.values())
+                box = seal_box(channel, bytes.fromhex(advert.channel_key), content, *self._box_context(keys, spec.me, peer))
+                boxes[peer] = base64.b64encode(box).decode()
+        return boxes
+
+    def _box_context(self, keys: str, sender: str, recipient: str) -> tuple[str | int, ...]:
+        # The key set decides what a box holds: bound to it, no box key ever seals two contents, whatever was recorded before a crash.
+        return (self.spec.agreement, self.spec.round, self.spec.base, keys, sender, recipient)
 
     # COLLECT
 
@@ -257,7 +313,11 @@ class PartyRound:
             raise RemoteProtocolError("boxes: wanted ours and those of members with keys in this round")
         if len(shares) < spec.terms.threshold:
             raise RemoteProtocolError(f"boxes: wanted at least {spec.terms.threshold} members, got {len(shares)}")
+        if set(boxes.boxes) != set(shares) - {spec.me}:
+            raise RemoteProtocolError(f"boxes: wanted one from each of {sorted(set(shares) - {spec.me})}, got {sorted(boxes.boxes)}")
         split = self._split()
+        if shares[spec.me] != self._statement(split):
+            raise RemoteProtocolError("boxes: our own shares are not the ones that we signed in this round")
         rank = spec.terms.rank(spec.me) - 1
         held: dict[str, Mapping[str, bytes]] = {spec.me: {name: parts[rank] for name, parts in split.items()}}
         held |= {owner: self._opened(statement, boxes) for owner, statement in shares.items() if owner != spec.me}
@@ -268,16 +328,15 @@ class PartyRound:
 
     def _opened(self, statement: Share, boxes: Boxes) -> Mapping[str, bytes]:
         spec, owner = self.spec, statement.party
-        if statement.keys != key_set_digest(self.adverts.values()):
+        keys = key_set_digest(self.adverts.values())
+        if statement.keys != keys:
             raise RemoteProtocolError(f"share of {owner}: it was shown other keys than we were")
         if set(statement.seed_hashes) != set(own_segments(spec.workload, self.live, owner)):
             raise RemoteProtocolError(f"share of {owner}: its self-mask seeds are not those of its segments in this round")
         try:
             sealed = base64.b64decode(boxes.boxes[owner], validate=True)
             theirs = bytes.fromhex(self.adverts[owner].channel_key)
-            content = open_box(self._channel, theirs, sealed, *self._box_context(owner, spec.me))
-        except KeyError:
-            raise RemoteProtocolError(f"boxes: the one from {owner} is missing") from None
+            content = open_box(self._channel, theirs, sealed, *self._box_context(keys, owner, spec.me))
         except (CryptoError, binascii.Error) as error:
             raise RemoteProtocolError(f"box of {owner}: {error}") from error
         names = secrets_of(spec.workload, self.live, owner)
@@ -294,20 +353,20 @@ class PartyRound:
     def seal(self, vectors: Mapping[str, RingVector], key: SigningKey) -> tuple[PartyRound, bytes, tuple[Effect, ...]]:
         """Seal encoded vectors (segment -> ring elements; consumed) and return the upload's body with the manifest to send.
 
-        The caller records the manifest and keeps the body, both durably, before a byte of it leaves; afterwards the base version is spent.
+        Vectors outside the agreed shape or bound are refused (MalformedError, EncodingError) and left as they were. The caller records the
+        manifest and keeps the body, both durably, before a byte of it leaves; afterwards the base version is spent.
         """
         require(PARTY, self.phase, Event.SEALED, self.spec.round)
         spec = self.spec
         segments = own_segments(spec.workload, self.live, spec.me)
         if tuple(vectors) != segments:
             raise LocalProtocolError(f"seal: wanted the segments {segments}, got {tuple(vectors)}")
+        for name, vector in vectors.items():  # all of them first: what is refused is left as it was
+            self._check_vector(name, vector)
         mask_key = AgreementKey(self._mask_secret)
         body = bytearray()
-        for name in segments:
+        for name, vector in vectors.items():
             terms = spec.workload.segment(name)
-            vector = vectors[name]
-            if vector.shape != (terms.length,) or vector.dtype != ring.dtype_of(spec.workload.encoding.width):
-                raise MalformedError(f"seal {name}: wanted {terms.length} coordinates, got {vector.shape} of {vector.dtype}")
             peers = {
                 peer: bytes.fromhex(self.adverts[peer].mask_key) for peer in self.boxes_from if peer in terms.members and peer != spec.me
             }
@@ -327,6 +386,12 @@ class PartyRound:
         ).sign(key)
         sealed, effects = self.on_sealed(manifest)
         return sealed, bytes(body), effects
+
+    def _check_vector(self, name: str, vector: RingVector) -> None:
+        terms, encoding = self.spec.workload.segment(name), self.spec.workload.encoding
+        if vector.shape != (terms.length,) or vector.dtype != ring.dtype_of(encoding.width):
+            raise MalformedError(f"seal {name}: wanted {terms.length} coordinates, got {vector.shape} of {vector.dtype}")
+        FixedPoint(encoding.width, encoding.fraction_bits, encoding.bound, len(terms.members)).check_encoded(vector)
 
     def on_sealed(self, manifest: Envelope) -> tuple[PartyRound, tuple[Effect, ...]]:
         """Take the manifest of the sealed update, fresh or recorded; from here on the base version is spent."""
