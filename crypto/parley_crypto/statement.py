@@ -53,7 +53,11 @@ class Document(BaseModel):
             document = cls.model_validate_json(raw)
         except ValidationError as error:
             raise MalformedError(f"{cls.__name__}: {first_fault(error)}") from error
-        if document.canonical() != raw:
+        try:
+            canonical = document.canonical()
+        except rfc8785.CanonicalizationError as error:  # an integer beyond 2^53, which JSON readers do not agree on
+            raise MalformedError(f"{cls.__name__}: {error}") from error
+        if canonical != raw:
             raise MalformedError(f"{cls.__name__}: wanted canonical JSON (RFC 8785)")
         return document
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 from blake3 import blake3
@@ -222,7 +222,7 @@ class GatewayClient:
             raise GatewayUnreachableError(f"gateway {self._link.url}: no answer in {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             by = f" through the proxy {proxy}" if proxy else ""
-            raise GatewayUnreachableError(f"gateway {self._link.url}{by}: {error or type(error).__name__}") from error
+            raise GatewayUnreachableError(f"gateway {self._link.url}{by}: {str(error) or type(error).__name__}") from error
 
     def _token(self, method: str, target: str, body: bytes) -> str:
         greeting = self.greeting
@@ -243,7 +243,7 @@ def proxy_for(proxy: Proxy, url: str) -> str | None:
     if not proxy.from_environment:
         return proxy.url
     parts = urlsplit(url)
-    if proxy_bypass_environment(parts.hostname or ""):
+    if proxy_bypass(parts.hostname or ""):
         return None
     return getproxies_environment().get(parts.scheme)
 

@@ -24,7 +24,7 @@ from parley_learning.model import initial_parameters, layout
 from parley_learning.study import StudyLearning, parse_study
 from parley_learning.vector import SUMMARY
 from parley_learning.workloads.preprocess import Scaling, content_keys, scaling_from_sum
-from parley_policies.negotiation.proposal import PREPROCESS, Proposal
+from parley_policies.negotiation.proposal import PREPROCESS, Proposal, StudyContent
 from parley_policies.negotiation.study_file import learning_tables
 from parley_policies.negotiation.terms import StepTerms, Terms
 from parley_protocol.bound import public_state_digest
@@ -42,15 +42,13 @@ class PublicState:
     step: int
     done: int
     certificate: str
-    scaling: Scaling | None
+    summary: tuple[float, ...]  # the opened sum of `preprocess@1`; empty before it
     parameters: Float32s
 
     def dump(self) -> bytes:
         """Return the state as bytes for the store: a JSON header, then float32 parameters in little-endian order."""
-        scaling = None if self.scaling is None else {"mean": self.scaling.mean, "deviation": self.scaling.deviation}
-        header = json.dumps(
-            {"number": self.number, "step": self.step, "done": self.done, "certificate": self.certificate, "scaling": scaling}
-        ).encode()
+        fields = {name: getattr(self, name) for name in ("number", "step", "done", "certificate", "summary")}
+        header = json.dumps(fields).encode()
         return len(header).to_bytes(_HEADER_BYTES, "big") + header + self.parameters.astype("<f4").tobytes()
 
     @classmethod
@@ -58,15 +56,8 @@ class PublicState:
         """Parse what `dump` wrote."""
         end = _HEADER_BYTES + int.from_bytes(raw[:_HEADER_BYTES], "big")
         header = json.loads(raw[_HEADER_BYTES:end])
-        scaling = header["scaling"]
-        return cls(
-            header["number"],
-            header["step"],
-            header["done"],
-            header["certificate"],
-            None if scaling is None else Scaling(tuple(scaling["mean"]), tuple(scaling["deviation"])),
-            np.frombuffer(raw[end:], dtype="<f4").astype(np.float32),
-        )
+        header["summary"] = tuple(header["summary"])
+        return cls(**header, parameters=np.frombuffer(raw[end:], dtype="<f4").astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +75,18 @@ class StudyMath:
 
     def first(self) -> PublicState:
         """Return number 0: the queries of the first step."""
-        return PublicState(0, 0, 0, self.terms.digest(), None, np.zeros(0, dtype=np.float32))
+        return PublicState(0, 0, 0, self.terms.digest(), (), np.zeros(0, dtype=np.float32))
 
     def parameters(self, state: PublicState) -> str:
         """Return the digest of the state's content alone: equal for two versions exactly if their content is."""
-        if state.scaling is None:
+        if not state.summary:
             ranges = ((spec.name, spec.unit, repr(spec.low), repr(spec.high)) for spec in self.learning.columns.specs)
             return digest(Tag.PARAMETERS, "queries", state.step, *(part for row in ranges for part in row))
-        scaling = json.dumps([state.scaling.mean, state.scaling.deviation])
-        return digest(Tag.PARAMETERS, "model", scaling, parameters_digest(state.parameters))
+        return digest(Tag.PARAMETERS, "model", json.dumps(state.summary), parameters_digest(state.parameters))
+
+    def scaling(self, state: PublicState) -> Scaling:
+        """Return mean and deviation of every feature, once the preprocessing sum is open."""
+        return scaling_from_sum(self.learning.columns, np.array(state.summary, dtype=np.float64))
 
     def base(self, state: PublicState) -> str:
         """Return the base version digest of a state."""
@@ -137,9 +131,9 @@ class StudyMath:
             certificate=listed.digest(),
         )
         if step.workload == PREPROCESS:
-            scaling = scaling_from_sum(self.learning.columns, encoding.decode(sums[SUMMARY]))
-            seed = derive(bytes.fromhex(self.terms.digest()), Tag.MODEL_START)
-            return replace(moved, scaling=scaling, parameters=initial_parameters(self.learning.model, seed))
+            summary = encoding.decode(sums[SUMMARY])
+            scaling_from_sum(self.learning.columns, summary)  # a sum that cannot be one is refused here, before it becomes a base
+            return replace(moved, summary=tuple(summary.tolist()), parameters=initial_parameters(self.learning.model, self.start_seed()))
         means = {}
         for name, total in sums.items():
             members = listed.parties & frozenset(step.segment(name).members)
@@ -147,12 +141,16 @@ class StudyMath:
             means[name] = encoding.decode(total) * (float(self._largest_weight()) / float(weight))
         return replace(moved, parameters=apply_step(layout(self.learning.model), state.parameters, means))
 
+    def start_seed(self) -> bytes:
+        """Return the seed of the first parameters, fixed by the agreement: two studies never begin at the same ones."""
+        return derive(bytes.fromhex(self.terms.digest()), Tag.MODEL_START)
+
     def training_seed(self, state: PublicState, party: str) -> bytes:
         """Return the seed that orders a party's rows in one round: the same after a crash, so the same update again."""
         return hashlib.sha256(f"{self.base(state)}/{party}".encode()).digest()
 
 
-def learning_of(proposal: Proposal) -> StudyLearning:
+def learning_of(proposal: StudyContent) -> StudyLearning:
     """Return the learning part of a proposal; ColumnError names what this version cannot learn."""
     tables = learning_tables(proposal)
     return parse_study(tables["columns"], tables["objectives"], tables["model"], tables["training"])

@@ -7,7 +7,7 @@ messages that it sends, and how far the inbox was read (persist before send, inv
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ class Outgoing:
     kind: str
     body: str
     upload: str = ""
+    agreement: str = ""
     id: int = 0
 
 
@@ -89,9 +90,9 @@ class PartyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def apply(self, federation: str, change: Change) -> None:
-        """Write one change, durably."""
-        await self._database.run(lambda session: _apply(session, federation, change))
+    async def apply(self, federation: str, change: Change) -> list[Outgoing]:
+        """Write one change, durably; return its messages as they now wait."""
+        return await self._database.run(lambda session: _apply(session, federation, change))
 
     async def log_view(self, federation: str) -> LogView:
         """Return how far inbox and log were read; zeros for a federation that was just joined."""
@@ -116,6 +117,11 @@ class PartyStore:
     async def rounds(self, study: str) -> list[RoundRow]:
         """Return the rounds of a study that this party entered, in order."""
         return await self._all(select(RoundRow).where(RoundRow.study == study).order_by(col(RoundRow.number)))
+
+    async def rounds_since(self, since: float) -> int:
+        """Return how many rounds this party entered since a time (unix seconds), in all studies, but for those given up."""
+        query = select(RoundRow).where(RoundRow.opened_at >= since, col(RoundRow.outcome).in_(("", "opened", "passed")))
+        return len(await self._all(query))
 
     async def events(self, study: str, number: int) -> list[tuple[str, str]]:
         """Return the events of a round, in order, as (kind, body)."""
@@ -144,7 +150,7 @@ class PartyStore:
     async def outgoing(self, federation: str) -> list[Outgoing]:
         """Return what must still be sent, oldest first."""
         query = select(OutboxRow).where(OutboxRow.federation == federation).order_by(col(OutboxRow.id))
-        return [Outgoing(row.study, row.number, row.kind, row.body, row.upload, row.id or 0) for row in await self._all(query)]
+        return [_outgoing(row) for row in await self._all(query)]
 
     async def sent(self, federation: str, message: Outgoing, left: Sequence[Egress]) -> None:
         """Take a message off the outbox and write down what left with it."""
@@ -193,7 +199,7 @@ def _fields(item: Egress) -> dict[str, Any]:
     return {name: getattr(item, name) for name in ("at", "study", "round", "kind", "size", "agreement", "verdict")}
 
 
-def _apply(session: Session, federation: str, change: Change) -> None:
+def _apply(session: Session, federation: str, change: Change) -> list[Outgoing]:
     _apply_federation(session, federation, change)
     for row in (change.study, change.round, change.version, change.certificate, *change.rounds_closed):
         if row is not None:
@@ -207,10 +213,18 @@ def _apply(session: Session, federation: str, change: Change) -> None:
         study, number = change.forget_events_of
         session.exec(delete(RoundEventRow).where(col(RoundEventRow.study) == study, col(RoundEventRow.number) == number))
         session.exec(delete(OutboxRow).where(col(OutboxRow.study) == study, col(OutboxRow.number) == number))
-    for item in change.outgoing:
-        session.add(
-            OutboxRow(federation=federation, study=item.study, number=item.number, kind=item.kind, body=item.body, upload=item.upload)
-        )
+    rows = [OutboxRow(federation=federation, **_message(item)) for item in change.outgoing]
+    session.add_all(rows)
+    session.flush()
+    return [_outgoing(row) for row in rows]
+
+
+def _message(item: Outgoing) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in ("study", "number", "kind", "body", "upload", "agreement")}
+
+
+def _outgoing(row: OutboxRow) -> Outgoing:
+    return Outgoing(row.study, row.number, row.kind, row.body, row.upload, row.agreement, row.id or 0)
 
 
 def _apply_federation(session: Session, federation: str, change: Change) -> None:
@@ -227,6 +241,3 @@ def _apply_federation(session: Session, federation: str, change: Change) -> None
 def members_json(members: Sequence[str] | frozenset[str]) -> str:
     """Return a member list as the store writes it."""
     return json.dumps(sorted(members))
-
-
-Reader = Callable[[Session], Any]

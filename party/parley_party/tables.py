@@ -95,6 +95,7 @@ class OutboxRow(PartyTable, table=True):
     kind: str
     body: str
     upload: str = ""
+    agreement: str = ""
 
 
 class VersionRow(PartyTable, table=True):

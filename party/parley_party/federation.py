@@ -1,0 +1,275 @@
+"""One federation at a party: reads the inbox in order, hands each message to whom it concerns, and keeps the way out flowing.
+
+One lock: a message is handled whole before the next. A message that breaks the rules is written down as evidence and passed over; a
+gateway that cannot be reached is retried for ever, with pauses that grow. Nothing here decides what may leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from parley_crypto.errors import CryptoError
+from parley_learning.errors import LearningError
+from parley_policies.enforcement.guard import Standing
+from parley_policies.errors import PolicyError
+from parley_policies.negotiation.agreement import Agreement
+from parley_policies.negotiation.proposal import Proposal
+from parley_policies.negotiation.terms import GatewayTerms
+from parley_protocol.bound import load_envelope
+from parley_protocol.codec import RELAYS, load_relay
+from parley_protocol.errors import ProtocolError, RemoteProtocolError
+from parley_protocol.messages import Boxes, Certified, Keys, ListProposal, LogProof, RoundAborted, RoundOpen, SumOpened
+from parley_protocol.negotiation import (
+    ENDED,
+    Changed,
+    Finalized,
+    StudyRequest,
+    StudyState,
+    Terminated,
+    TermsProposed,
+    load_move,
+)
+from parley_protocol.problems import Slug
+from parley_service.logs import get_log
+
+from parley_party.client import GatewayClient, Message
+from parley_party.computing import Computing
+from parley_party.datasets import Datasets
+from parley_party.errors import GatewayRefusedError, GatewayUnreachableError, PartyError, StudyError, TrainerError
+from parley_party.house import House
+from parley_party.logview import SeenLog
+from parley_party.outbox import RETRY_SECONDS, RETRY_SECONDS_MAX, Outbox
+from parley_party.publicstate import StudyMath
+from parley_party.rounds import StudyRun
+from parley_party.store import Change, PartyStore
+from parley_party.studies import Negotiation
+from parley_party.tables import EvidenceRow, StudyRow
+
+_LOG: Final = get_log("federation")
+_BROKEN: Final = (ProtocolError, CryptoError, PolicyError, LearningError, StudyError)
+
+
+class Federation:
+    """The standing connection of this party to one gateway."""
+
+    def __init__(self, name: str, house: House, store: PartyStore, client: GatewayClient, datasets: Datasets, folder: Path) -> None:
+        self.name: Final = name
+        self._house = house
+        self._store = store
+        self.client: Final = client
+        self._datasets = datasets
+        self._folder = folder
+        self._outbox = Outbox(name, client, store, house.clock)
+        self.negotiation: Final = Negotiation(name, house, store, self._outbox, datasets, self.gateway_terms)
+        self.runs: Final[dict[str, StudyRun]] = {}
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cursor = 0
+        self._seen = SeenLog(house.keys.identity.public, "", 0, "")  # replaced by the gateway's own when it is greeted
+        self.connected = False
+
+    def gateway_terms(self) -> GatewayTerms:
+        """Return the gateway as it declares itself, for the policy to judge."""
+        greeting = self.client.greeting
+        operator = greeting.operator
+        countries = {str(operator.get("country", ""))} | {str(item.get("country", "")) for item in operator.get("subprocessors", [])}
+        return GatewayTerms(
+            id=greeting.id, key=greeting.key.hex, operator=str(operator.get("legal_name", "")), countries=tuple(sorted(countries))
+        )
+
+    # running
+
+    async def run(self) -> None:
+        """Serve this federation until cancelled."""
+        pause = RETRY_SECONDS
+        loaded = False
+        while True:
+            try:
+                if not loaded:
+                    await self.client.greet()
+                    await self._load()
+                    loaded = True
+                await self._outbox.flush()
+                await self._read_once()
+                pause, self.connected = RETRY_SECONDS, True
+            except (GatewayUnreachableError, GatewayRefusedError) as error:
+                _LOG.warning("gateway", federation=self.name, reason=str(error), retry_seconds=pause)
+                self.connected = False
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS_MAX)
+
+    async def send(self) -> None:
+        """Send what waits now; if the gateway is away it goes out later."""
+        try:
+            await self._outbox.flush()
+        except (GatewayUnreachableError, GatewayRefusedError) as error:
+            _LOG.warning("not sent yet", federation=self.name, reason=str(error))
+
+    async def close(self) -> None:
+        """Stop computing and sending; what waits stays in the store."""
+        for task in self._tasks:
+            task.cancel()
+        for run in self.runs.values():
+            await run.close()
+        await self._outbox.close()
+
+    async def _load(self) -> None:
+        view, greeting = await self._store.log_view(self.name), self.client.greeting
+        self._cursor = view.cursor
+        self._seen = SeenLog(greeting.key, greeting.log_origin, view.size, view.root)
+        await self._outbox.load()
+        for row in await self._store.studies(self.name):
+            if row.agreement and StudyState(row.state) not in ENDED:
+                await self._take_up(row)
+            elif row.state == StudyState.FINISHED and not row.result:
+                await self._take_up(row)
+                self._spawn(self._keep_result(row.study))
+
+    async def _read_once(self) -> None:
+        wait = self.client.greeting.long_poll_seconds
+        for message in await self.client.inbox(self._cursor, wait):
+            async with self._lock:
+                await self._handle(message)
+                self._cursor = message.seq
+            await self._outbox.flush()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _resume(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def locked() -> None:
+            async with self._lock:
+                try:
+                    await work()
+                except _BROKEN as error:
+                    _LOG.warning("round", federation=self.name, reason=str(error))
+            await self.send()
+
+        self._spawn(locked())
+
+    # messages
+
+    async def _handle(self, message: Message) -> None:
+        change = Change(cursor=message.seq)
+        try:
+            if message.kind in RELAYS:
+                await self._on_round(message, change)
+            else:
+                await self._on_study(message, change)
+        except _BROKEN as error:
+            _LOG.warning("message passed over", federation=self.name, study=message.study, kind=message.kind, reason=str(error))
+            body = json.dumps({"message": message.kind, "seq": message.seq, "reason": str(error)})
+            evidence = EvidenceRow(at=self._house.clock(), study=message.study, kind="passed over", body=body)
+            await self._outbox.apply(Change(cursor=message.seq, evidence=(evidence,)))
+
+    async def _on_study(self, message: Message, change: Change) -> None:
+        match load_move(message.kind, message.body):
+            case StudyRequest() as request:
+                await self.negotiation.on_request(request, change)
+            case TermsProposed() as proposed:
+                await self.negotiation.on_terms(message.study, proposed, change)
+            case Finalized() as finalized:
+                seen = await self._proven(finalized.log, load_envelope(finalized.agreement, "agreement").payload_digest)
+                change = Change(cursor=change.cursor, log=(seen.size, seen.root))
+                agreement = await self.negotiation.on_finalized(message.study, finalized, change)
+                self._seen = seen
+                if agreement is not None:
+                    await self._take_up(await self._row(message.study))
+            case Changed() as changed:
+                if await self.negotiation.on_changed(message.study, changed, change) in ENDED:
+                    self._spawn(self._keep_result(message.study))
+            case Terminated() as terminated:
+                await self.negotiation.on_terminated(message.study, terminated, change)
+            case other:
+                raise RemoteProtocolError(f"message {message.kind}: {type(other).__name__} is not the gateway's to send")
+
+    async def _on_round(self, message: Message, change: Change) -> None:
+        run = self.runs.get(message.study)
+        if run is None:
+            raise RemoteProtocolError(f"message {message.kind}: study {message.study} does not run here", problem=Slug.UNKNOWN_STUDY)
+        relay = load_relay(message.kind, message.body)
+        if getattr(relay, "agreement", None) != run.math.terms.digest():
+            raise RemoteProtocolError(f"message {message.kind}: it names another agreement than ours on {message.study}")
+        match relay:
+            case RoundOpen():
+                seen = await self._proven(relay.log, relay.previous)
+                await run.on_open(relay, Change(cursor=change.cursor, log=(seen.size, seen.root)))
+                self._seen = seen
+            case Keys() | Boxes() | ListProposal() | Certified():
+                await run.on_relay(relay, message.kind, message.body.decode(), change, self._resume)
+            case RoundAborted():
+                await run.on_aborted(relay, change)
+            case SumOpened():
+                await run.on_sum(relay, change)
+            case _:
+                raise RemoteProtocolError(f"message {message.kind}: not of a round")
+
+    async def _proven(self, proof: LogProof, digest: str) -> SeenLog:
+        """Check that what counts stands in the log, and that the log extends what this party saw last."""
+        checkpoint = self._seen.read(proof.checkpoint)
+        consistency = proof.consistency
+        if proof.old_size != self._seen.size and 0 < self._seen.size <= checkpoint.size:
+            consistency = tuple(await self.client.consistency(self._seen.size, checkpoint.size))
+        if self._seen.proven(proof).payload_digest != digest:
+            raise RemoteProtocolError("log: the proven leaf is not the one that counts", problem=Slug.VERIFICATION_FAILED)
+        return self._seen.advanced(checkpoint, consistency)
+
+    # studies
+
+    async def _row(self, study: str) -> StudyRow:
+        row = await self._store.study(study)
+        if row is None:
+            raise StudyError(f"study {study!r}", wanted="a study that this party knows", got="none of that id")
+        return row
+
+    async def _take_up(self, row: StudyRow) -> None:
+        agreement = Agreement.load(load_envelope(row.agreement, "agreement"))
+        proposal = Proposal.parse(load_envelope(row.proposal, "proposal").payload)
+        math = StudyMath.of(agreement.terms, proposal)
+        objectives = tuple(json.loads(row.objectives))
+        computing = Computing(math, self._house.me, partial(self._datasets.start, row.dataset, proposal, objectives))
+        standing = Standing(agreement, await self._policy_of(row.study), row.dataset)
+        run = StudyRun(math, standing, self._house, self._store, self._outbox, self.client, computing, self._folder)
+        await run.load(self._resume)
+        self.runs[row.study] = run
+        if not row.result and StudyState(row.state) not in ENDED:
+            self._spawn(self._warm_up(run))
+
+    async def _policy_of(self, study: str) -> str:
+        for row in reversed(await self._store.evidence(study)):
+            if row.kind == "terms accepted":
+                return str(json.loads(row.body)["policy"])
+        raise StudyError(f"study {study}: this party holds no record of having accepted its terms")
+
+    async def _warm_up(self, run: StudyRun) -> None:
+        try:
+            await run.computing.warm_up()
+        except (PartyError, TrainerError) as error:
+            _LOG.warning("data", federation=self.name, study=run.study, reason=str(error))
+
+    async def _keep_result(self, study: str) -> None:
+        """Score what the study gave, on this party's held-out rows, and keep it here; then end the trainer."""
+        run = self.runs.get(study)
+        if run is None:
+            return
+        result: dict[str, Any] = {"error": "no version was trained"}
+        try:
+            if run.state.summary:
+                result = await run.computing.result(run.state)
+        except (PartyError, LearningError) as error:
+            result = {"error": str(error)}
+        async with self._lock:
+            row = await self._row(study)
+            row.result = json.dumps(result)
+            await self._outbox.apply(Change(study=row))
+        await run.close()

@@ -1,0 +1,85 @@
+"""What must still reach the gateway, and what left: the one door out for everything of a study.
+
+Messages are written with the change that made them (persist before send) and taken off once acknowledged; a repeated message is the same
+bytes, so the gateway knows it. Each one that leaves is written to the egress log with the guard's verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from parley_protocol.problems import Slug
+from parley_service.logs import get_log
+
+from parley_party.client import GatewayClient, file_digest
+from parley_party.errors import GatewayRefusedError
+from parley_party.store import Change, Egress, Outgoing, PartyStore
+
+_RETRY: Final = frozenset({Slug.RATE_LIMITED, Slug.UNAVAILABLE, Slug.TIMED_OUT, Slug.CLOCK_SKEW, Slug.NOT_AUTHENTICATED, Slug.INTERNAL})
+_LOG: Final = get_log("outbox")
+RETRY_SECONDS: Final = 0.5
+RETRY_SECONDS_MAX: Final = 15.0
+
+
+class Outbox:
+    """The waiting messages of one federation."""
+
+    def __init__(self, federation: str, client: GatewayClient, store: PartyStore, clock: Callable[[], float]) -> None:
+        self._federation = federation
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._waiting: list[Outgoing] = []
+        self._flushing = asyncio.Lock()
+        self._written: set[asyncio.Task[None]] = set()
+
+    async def load(self) -> None:
+        """Take up what an earlier start of this service left."""
+        self._waiting = await self._store.outgoing(self._federation)
+
+    async def apply(self, change: Change) -> None:
+        """Write a change durably; its messages wait here from then on."""
+        self._waiting += await self._store.apply(self._federation, change)
+        if change.forget_events_of is not None:
+            self._waiting = [item for item in self._waiting if (item.study, item.number) != change.forget_events_of]
+
+    async def flush(self) -> None:
+        """Send what waits, oldest first; GatewayUnreachableError leaves the rest for the next time."""
+        async with self._flushing:
+            while self._waiting:
+                message = self._waiting[0]
+                left = await self._send(message)
+                self._waiting = [item for item in self._waiting if item.id != message.id]
+                # Taken off in the background: should it be sent again after a crash, the gateway knows it by its id.
+                task = asyncio.create_task(self._store.sent(self._federation, message, left))
+                self._written.add(task)
+                task.add_done_callback(self._written.discard)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._written)
+
+    async def _send(self, message: Outgoing) -> list[Egress]:
+        left = []
+        try:
+            if message.upload:
+                path = Path(message.upload)
+                digest = await asyncio.to_thread(file_digest, path)
+                left.append(self._egress(message, "sealed update", await self._client.upload(path, digest), "allowed"))
+            size = await self._client.post(message.kind, message.study, message.body)
+        except GatewayRefusedError as error:
+            if error.problem in _RETRY:
+                raise
+            _LOG.warning("message refused", study=message.study, round=message.number, kind=message.kind, problem=str(error))
+            left.append(self._egress(message, message.kind, len(message.body), f"refused by the gateway: {error.problem}"))
+        except FileNotFoundError:
+            _LOG.warning("sealed update gone", study=message.study, round=message.number)
+        else:
+            left.append(self._egress(message, message.kind, size, "allowed"))
+        return left
+
+    def _egress(self, message: Outgoing, kind: str, size: int, verdict: str) -> Egress:
+        return Egress(self._clock(), message.study, message.number, kind, size, message.agreement, verdict)

@@ -1,0 +1,345 @@
+"""Negotiation at a party: from a sponsor's proposal to an agreement that this party checked, signed, and saw in the log.
+
+Every decision is made by pure code (`parley_policies`); here it is asked in order, written down, and answered. What leaves when the
+policy says no is the same sentence whatever the clause; the exact reason stays in this party's evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any, Final
+
+from parley_crypto.errors import CryptoError
+from parley_crypto.keys import VerifyKey
+from parley_crypto.statement import Signed, Statement
+from parley_learning.errors import LearningError
+from parley_learning.model import layout
+from parley_learning.workloads.preprocess import summary_length
+from parley_policies.enforcement.guard import Leaving
+from parley_policies.errors import AgreementInvalid, Refused
+from parley_policies.negotiation.agreement import Agreement, Refusal, acceptance
+from parley_policies.negotiation.checker import check_terms
+from parley_policies.negotiation.members import Directory, Member
+from parley_policies.negotiation.offer import Decline, Offer, make_offer
+from parley_policies.negotiation.proposal import Proposal, ProposedSegment
+from parley_policies.negotiation.study_file import StudyFile
+from parley_policies.negotiation.terms import GatewayTerms, Terms
+from parley_protocol.bound import load_envelope
+from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.messages import Post
+from parley_protocol.negotiation import (
+    ENDED,
+    Changed,
+    Finalized,
+    MemberEntry,
+    Move,
+    StudyRequest,
+    StudyState,
+    Terminated,
+    TermsProposed,
+)
+from parley_protocol.records import StudyChange, StudyEvent
+from parley_service.logs import get_log
+
+from parley_party.datasets import Datasets
+from parley_party.errors import PartyError, StudyError
+from parley_party.house import House
+from parley_party.outbox import Outbox
+from parley_party.publicstate import learning_of
+from parley_party.store import Change, Outgoing, PartyStore
+from parley_party.tables import EvidenceRow, StudyRow
+
+_LOG: Final = get_log("studies")
+SALT_BYTES: Final = 32
+_CHANGED: Final = {
+    StudyChange.STARTED: StudyState.RUNNING,
+    StudyChange.STOPPED: StudyState.STOPPED,
+    StudyChange.FINISHED: StudyState.FINISHED,
+    StudyChange.TERMINATED: StudyState.TERMINATED,
+}
+
+
+class Negotiation:
+    """The studies of one federation at this party, as far as they are negotiated."""
+
+    def __init__(
+        self,
+        federation: str,
+        house: House,
+        store: PartyStore,
+        outbox: Outbox,
+        datasets: Datasets,
+        gateway: Callable[[], GatewayTerms],
+    ) -> None:
+        self._federation = federation
+        self._house = house
+        self._store = store
+        self._outbox = outbox
+        self._datasets = datasets
+        self._gateway = gateway
+
+    # what this party starts
+
+    async def propose(self, study: StudyFile) -> Proposal:
+        """Sign a study file as its sponsor and post it; Refused or StudyError where it cannot be."""
+        if study.sponsor != self._house.me:
+            raise StudyError(
+                f"study {study.id}", wanted=f"the sponsor {self._house.me}", got=study.sponsor, do="Propose it where its sponsor is."
+            )
+        if await self._store.study(study.id) is not None:
+            raise StudyError(f"study {study.id}: this id was used before", do="Choose another id: a study's id names it for ever.")
+        self._house.guard.check_send(Leaving.PROPOSAL, study=study.id, now=self._house.now())
+        proposal = proposal_of(study)
+        row = StudyRow(
+            study=proposal.id,
+            federation=self._federation,
+            state=StudyState.REQUESTED,
+            proposal=proposal.sign(self._house.keys.identity).dump().decode(),
+            members="[]",
+            changed_at=self._house.clock(),
+        )
+        await self._outbox.apply(Change(study=row, outgoing=(self._post(Move.PROPOSE, proposal.id, row.proposal),)))
+        return proposal
+
+    async def event(self, study: str, change: StudyChange, reason: str, *, certificates: int, head: str) -> None:
+        """Sign and post that this party starts or stops a study."""
+        row = await self._known(study)
+        if not row.agreement and change is not StudyChange.STOPPED:
+            raise StudyError(f"study {study}", wanted="an agreement", got=row.state, do="Wait until it is FINALIZED.")
+        kind = Leaving.START if change is StudyChange.STARTED else Leaving.STOP
+        self._house.guard.check_send(kind, study=study, now=self._house.now())
+        statement = StudyEvent(
+            study=study,
+            change=change if row.agreement else StudyChange.TERMINATED,
+            by=self._house.me,
+            agreement=Agreement.load(load_envelope(row.agreement, "agreement")).digest if row.agreement else None,
+            certificates=certificates if row.agreement else 0,
+            head=head if row.agreement else None,
+            reason=reason,
+            at=int(self._house.clock()),
+        )
+        move = Move.START if change is StudyChange.STARTED else Move.STOP
+        await self._outbox.apply(Change(outgoing=(self._post(move, study, self._signed(statement)),)))
+
+    # what comes
+
+    async def on_request(self, request: StudyRequest, change: Change) -> None:
+        """Answer a proposal with an offer, or decline; both are written down before they leave."""
+        envelope = load_envelope(request.proposal, "proposal")
+        members = await self._directory(request.members)
+        proposal = _verified_proposal(Proposal.parse(envelope.payload), request, members)
+        known = await self._store.study(proposal.id)
+        if known is not None and known.offer:
+            await self._outbox.apply(change)  # a second request changes nothing
+            return
+        row = known or StudyRow(study=proposal.id, federation=self._federation, state=StudyState.REQUESTED, proposal="", members="[]")
+        row.proposal = request.proposal
+        row.members = json.dumps([entry.model_dump() for entry in request.members])
+        row.changed_at = self._house.clock()
+        try:
+            offer = await self._offer(proposal, members, row)
+        except (Refused, PartyError, LearningError) as error:
+            await self._decline(row, proposal, error, change)
+            return
+        row.state, row.offer = StudyState.OFFERED, self._signed(offer)
+        message = self._post(Move.OFFER, proposal.id, row.offer)
+        await self._outbox.apply(
+            Change(cursor=change.cursor, study=row, outgoing=(message,), evidence=(self._note(proposal.id, "offered", {}),))
+        )
+
+    async def _offer(self, proposal: Proposal, members: Directory, row: StudyRow) -> Offer:
+        _check_shape(proposal)
+        chosen = await self._datasets.choose(proposal)
+        running = [other for other in await self._store.studies() if other.state == StudyState.RUNNING and other.study != proposal.id]
+        self._house.guard.check_study(
+            proposal,
+            dataset=chosen.name,
+            people=chosen.people,
+            objectives=chosen.objectives,
+            members=members,
+            gateway=self._gateway(),
+            studies_running=len(running),
+            now=self._house.now(),
+        )
+        self._house.guard.check_send(Leaving.OFFER, study=proposal.id, now=self._house.now())
+        row.dataset, row.objectives, row.salt = chosen.name, json.dumps(chosen.objectives), secrets.token_bytes(SALT_BYTES)
+        return make_offer(
+            self._house.guard.active,
+            proposal,
+            dataset=chosen.name,
+            records=chosen.people,
+            objectives=chosen.objectives,
+            members=members,
+            gateway=self._gateway(),
+            today=self._house.now().date(),
+            salt=row.salt,
+        )
+
+    async def _decline(self, row: StudyRow, proposal: Proposal, error: Exception, change: Change) -> None:
+        _LOG.warning("declined", study=proposal.id, reason=str(error))
+        row.state, row.reason = StudyState.TERMINATED, f"we declined: {error}"
+        decline = Decline(study=proposal.id, proposal_digest=proposal.digest(), party=self._house.me)
+        message = self._post(Move.DECLINE, proposal.id, self._signed(decline))
+        note = self._note(proposal.id, "declined", {"reason": str(error)})
+        await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(message,), evidence=(note,)))
+
+    async def on_terms(self, study: str, message: TermsProposed, change: Change) -> None:
+        """Check proposed terms against the full policy, and sign or refuse them."""
+        row = await self._known(study)
+        if not row.offer or row.agreement:
+            await self._outbox.apply(change)
+            return
+        terms = Terms.parse(message.terms.encode())
+        proposal, members = await self._seen(row)
+        offer = Offer.parse(load_envelope(row.offer, "our offer").payload)
+        try:
+            self._house.guard.check_send(Leaving.ACCEPTANCE, study=study, now=self._house.now())
+            check_terms(self._house.guard.policy, terms, proposal, offer, members, today=self._house.now().date())
+        except Refused as error:
+            _LOG.warning("terms refused", study=study, reason=str(error))
+            refusal = Refusal(study=study, terms_digest=terms.digest(), party=self._house.me)
+            row.state, row.reason = StudyState.TERMINATED, f"we refused the terms: {error}"
+            answer = self._post(Move.REFUSE, study, self._signed(refusal))
+            note = self._note(study, "terms refused", {"reason": str(error)})
+        else:
+            row.state = StudyState.VERIFIED
+            answer = self._post(Move.ACCEPT, study, acceptance(terms, self._house.keys.identity).dump().decode())
+            note = self._note(study, "terms accepted", {"terms": terms.digest(), "policy": self._house.guard.active.digest})
+        row.changed_at = self._house.clock()
+        await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(answer,), evidence=(note,)))
+
+    async def on_finalized(self, study: str, message: Finalized, change: Change) -> Agreement | None:
+        """Take an agreement that all signed and that stands in the log (the caller checked the log); None if it is known already."""
+        row = await self._known(study)
+        if row.agreement:
+            await self._outbox.apply(change)
+            return None
+        try:
+            agreement = Agreement.load(load_envelope(message.agreement, "agreement"))
+        except AgreementInvalid as error:
+            raise RemoteProtocolError(f"study {study}: {error}") from error
+        accepted = await self._accepted(study)
+        if agreement.digest != accepted:
+            raise RemoteProtocolError(
+                f"study {study}: the agreement is not on the terms that we signed", wanted=str(accepted), got=agreement.digest
+            )
+        row.state, row.agreement, row.changed_at = StudyState.FINALIZED, agreement.envelope.dump().decode(), self._house.clock()
+        note = self._note(study, "agreement", {"digest": agreement.digest})
+        await self._outbox.apply(Change(cursor=change.cursor, log=change.log, study=row, evidence=(note,)))
+        return agreement
+
+    async def _accepted(self, study: str) -> str | None:
+        for row in reversed(await self._store.evidence(study)):
+            if row.kind == "terms accepted":
+                return str(json.loads(row.body)["terms"])
+        return None
+
+    async def on_changed(self, study: str, message: Changed, change: Change) -> StudyState:
+        """Take a signed event of a study and return its state."""
+        row = await self._known(study)
+        event = self._verified_event(row, message)
+        if StudyState(row.state) not in ENDED:
+            row.state, row.changed_at = _CHANGED.get(event.change, StudyState(row.state)), self._house.clock()
+            if event.change in {StudyChange.STOPPED, StudyChange.TERMINATED}:
+                row.reason = f"{event.by or 'the gateway'}: {event.reason}"
+        await self._outbox.apply(Change(cursor=change.cursor, study=row))
+        return StudyState(row.state)
+
+    async def on_terminated(self, study: str, message: Terminated, change: Change) -> None:
+        """Take the end of a negotiation. An agreement in force is not ended by the gateway's word."""
+        row = await self._known(study)
+        if not row.agreement and StudyState(row.state) not in ENDED:
+            row.state, row.reason, row.changed_at = StudyState.TERMINATED, message.reason, self._house.clock()
+        await self._outbox.apply(Change(cursor=change.cursor, study=row))
+
+    def _verified_event(self, row: StudyRow, message: Changed) -> StudyEvent:
+        envelope = load_envelope(message.event, "study event")
+        try:
+            claimed = StudyEvent.parse(envelope.payload)
+            key = VerifyKey.from_hex(self._gateway().key)
+            if claimed.by is not None:
+                key = Agreement.load(load_envelope(row.agreement, "agreement")).terms.member(claimed.by).key
+            event = Signed(envelope, StudyEvent).verify(key)
+        except (CryptoError, AgreementInvalid) as error:
+            raise RemoteProtocolError(f"study {row.study}, event: {error}") from error
+        if event.study != row.study:
+            raise RemoteProtocolError(f"study {row.study}: an event of study {event.study}")
+        return event
+
+    # reading
+
+    async def _known(self, study: str) -> StudyRow:
+        row = await self._store.study(study)
+        if row is None:
+            raise StudyError(f"study {study!r}", wanted="a study that this party knows", got="none of that id", do="parley study list")
+        return row
+
+    async def _seen(self, row: StudyRow) -> tuple[Proposal, Directory]:
+        entries = tuple(MemberEntry.model_validate(entry) for entry in json.loads(row.members))
+        return Proposal.parse(load_envelope(row.proposal, "proposal").payload), await self._directory(entries)
+
+    async def _directory(self, entries: tuple[MemberEntry, ...]) -> Directory:
+        """Return the members with the keys as this party first saw them: a key that changed later is a difference, not a new trust."""
+        shown = {entry.party: entry.identity for entry in entries}
+        first = await self._store.first_seen(self._federation, shown, self._house.clock())
+        for party, identity in first.items():
+            if identity != shown[party]:
+                raise RemoteProtocolError(
+                    f"member {party}: the gateway shows another key than before",
+                    wanted=VerifyKey.from_hex(identity).fingerprint,
+                    got=VerifyKey.from_hex(shown[party]).fingerprint,
+                    do=f"Call {party} and compare fingerprints before anything else.",
+                )
+        return {
+            entry.party: Member(entry.party, entry.legal_name, entry.party_class, entry.country, entry.identity, entry.revoked)
+            for entry in entries
+        }
+
+    def _signed(self, statement: Statement) -> str:
+        return statement.sign(self._house.keys.identity).dump().decode()
+
+    def _post(self, move: Move, study: str, envelope: str) -> Outgoing:
+        return Outgoing(study, 0, move, Post(statement=envelope).canonical().decode())
+
+    def _note(self, study: str, kind: str, body: dict[str, Any]) -> EvidenceRow:
+        return EvidenceRow(at=self._house.clock(), study=study, kind=kind, body=json.dumps(body))
+
+
+def proposal_of(study: StudyFile) -> Proposal:
+    """Return the proposal of a study file: with the segments and the summary's length that our learning code computes from it."""
+    shape = _shape(study)
+    return study.propose(*shape)
+
+
+def _shape(study: StudyFile | Proposal) -> tuple[tuple[ProposedSegment, ...], int]:
+    learning = learning_of(study)
+    segments = []
+    for name, length in layout(learning.model).segments:
+        objective = name.partition(":")[2]
+        segments.append(ProposedSegment(name=name, length=length, objectives=(objective,) if objective else ()))
+    return tuple(segments), summary_length(learning.columns)
+
+
+def _check_shape(proposal: Proposal) -> None:
+    segments, length = _shape(proposal)
+    if (proposal.segments, proposal.summary_length) != (segments, length):
+        raise Refused(
+            "workload",
+            f"the segments that our learning code computes: {', '.join(f'{item.name} {item.length}' for item in segments)}",
+            ", ".join(f"{item.name} {item.length}" for item in proposal.segments),
+            "the sponsor runs another version",
+        )
+
+
+def _verified_proposal(claimed: Proposal, request: StudyRequest, members: Directory) -> Proposal:
+    if claimed.sponsor not in members or set(members) != set(claimed.invited):
+        raise RemoteProtocolError(
+            f"study {claimed.id}", wanted=f"the invited parties: {', '.join(claimed.invited)}", got=", ".join(sorted(members)) or "nobody"
+        )
+    try:
+        key = VerifyKey.from_hex(members[claimed.sponsor].identity)
+        return Signed(load_envelope(request.proposal, "proposal"), Proposal).verify(key)
+    except CryptoError as error:
+        raise RemoteProtocolError(f"study {claimed.id}: {error}") from error
