@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from enum import StrEnum, unique
 from typing import Final
 
@@ -230,7 +231,5 @@ def _doubt(spec: ColumnSpec, mapped: MappedColumn, facts: ColumnFacts) -> str:
 
 def _outward(value: float, *, down: bool) -> str:
     """Return `value` with three digits, rounded down or up."""
-    if value == 0:
-        return "0"
-    step = 10.0 ** (math.floor(math.log10(abs(value))) - _DIGITS + 1)
-    return f"{(math.floor if down else math.ceil)(round(value / step, 6)) * step:.{_DIGITS}g}"
+    rounded = Context(prec=_DIGITS, rounding=ROUND_FLOOR if down else ROUND_CEILING).create_decimal(repr(value))
+    return f"{float(rounded):g}"

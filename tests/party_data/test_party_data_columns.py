@@ -128,13 +128,12 @@ def test_one_misfit_is_named_and_several_are_listed() -> None:
         refuse_misfits("d", [low, good, absent(VISITS, [])])
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=20))
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))
 def test_bounds_are_rounded_outward(values: list[float]) -> None:
     facts = measure(np.array(values))
     low, high = (float(end) for end in facts.bounds().split(" to "))
-    slack = 1e-5 * max(abs(facts.low), abs(facts.high))
-    assert low <= facts.low + slack
-    assert high >= facts.high - slack
+    assert low <= facts.low
+    assert high >= facts.high
     assert all(len(re.sub(r"e.*|[^0-9]", "", end).strip("0")) <= 3 for end in facts.bounds().split(" to "))
 
 
