@@ -117,6 +117,7 @@ async def _running(config: PartyConfig, policy: PolicyFile, keys: keystore.Party
         await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for federation in federations.values():
             await federation.close()
+        await datasets.close()
         for task in tasks:
             if task.done():
                 task.result()  # a bug: let it be seen

@@ -1,12 +1,12 @@
 """Which of this party's datasets can serve a study, and the trainer that reads it.
 
-A dataset serves if the policy grants it, it maps every feature of the study, and it maps the label of at least one objective. What it
-holds is counted through the same checks as `parley data check`, in a thread, before an offer says how many people there are.
+A dataset serves if the policy grants it, it maps every feature of the study, and it maps the label of at least one objective. The party's
+SQL runs in the trainer process alone, which has neither keys nor network: it counts the people before an offer says how many there are,
+and is kept for the study's rounds.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,9 +17,7 @@ from parley_policies.negotiation.study_file import learning_tables
 from parley_service.logs import get_log
 
 from parley_party.config import PartyConfig
-from parley_party.datasource import read_dataset
 from parley_party.datasource_config import dataset_config
-from parley_party.publicstate import learning_of
 from parley_party.trainer_client import TrainerClient, TrainerRows, TrainerSettings
 from parley_party.trainer_commands import StudyTables
 
@@ -41,6 +39,7 @@ class Datasets:
     def __init__(self, config: PartyConfig, policy: PrivacyPolicy) -> None:
         self._config = config
         self._policy = policy
+        self._early: dict[str, tuple[TrainerClient, TrainerRows]] = {}  # started for an offer, waiting for its study
 
     async def choose(self, proposal: Proposal) -> Chosen:
         """Return the first dataset that serves; Refused or DataError says what each one lacks."""
@@ -65,12 +64,26 @@ class Datasets:
         return missing, tuple(sorted(item.id for item in proposal.objectives if item.label in mapped))
 
     async def _people(self, name: str, proposal: Proposal, objectives: tuple[str, ...]) -> int:
-        specs = learning_of(proposal).columns.needed(objectives)
-        dataset, _ = await asyncio.to_thread(read_dataset, dataset_config(self._config, name), specs)
-        return dataset.people
+        trainer, rows = await self.start(name, proposal, objectives)
+        self._early[proposal.id] = (trainer, rows)
+        return rows.people
+
+    async def discard(self, study: str) -> None:
+        """End the trainer that was started for an offer, if the study will not need it."""
+        early = self._early.pop(study, None)
+        if early is not None:
+            await early[0].stop()
+
+    async def close(self) -> None:
+        """End all trainers that no study has taken over."""
+        for study in list(self._early):
+            await self.discard(study)
 
     async def start(self, name: str, proposal: Proposal, objectives: tuple[str, ...]) -> tuple[TrainerClient, TrainerRows]:
-        """Start the trainer of a study and let it read the dataset; DataError if they do not fit."""
+        """Return the study's trainer with the dataset read: the one started for the offer, or a new one; DataError if it does not fit."""
+        early = self._early.pop(proposal.id, None)
+        if early is not None and early[0].running:
+            return early
         training = self._config.training
         limits = self._policy.limits
         seconds = None if limits.cpu_seconds_a_round is None else int(limits.cpu_seconds_a_round * limits.rounds_a_study) + 60

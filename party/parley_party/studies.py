@@ -178,6 +178,7 @@ class Negotiation:
         )
 
     async def _decline(self, row: StudyRow, proposal: Proposal, error: Exception, change: Change) -> None:
+        await self._datasets.discard(proposal.id)
         _LOG.warning("declined", study=proposal.id, reason=str(error))
         row.state, row.reason = StudyState.TERMINATED, f"we declined: {error}"
         decline = Decline(study=proposal.id, proposal_digest=proposal.digest(), party=self._house.me)
@@ -200,6 +201,7 @@ class Negotiation:
         except Refused as error:
             _LOG.warning("terms refused", study=study, reason=str(error))
             refusal = Refusal(study=study, terms_digest=terms.digest(), party=self._house.me)
+            await self._datasets.discard(study)
             row.state, row.reason = StudyState.TERMINATED, f"we refused the terms: {error}"
             answer = self._post(Move.REFUSE, study, self._signed(refusal))
             note = self._note(study, "terms refused", {"reason": str(error)})
@@ -251,6 +253,7 @@ class Negotiation:
         """Take the end of a negotiation. An agreement in force is not ended by the gateway's word."""
         row = await self._known(study)
         if not row.agreement and StudyState(row.state) not in ENDED:
+            await self._datasets.discard(study)
             row.state, row.reason, row.changed_at = StudyState.TERMINATED, message.reason, self._house.clock()
         await self._outbox.apply(Change(cursor=change.cursor, study=row))
 
