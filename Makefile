@@ -35,3 +35,17 @@ type: install
 
 clean:
 	rm -rf $(VENV) demo-report demo-work .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+sim: install
+	$(BIN)/python -m pytest tests/simulation tests/properties
+
+attack: install
+	$(BIN)/python -m pytest tests/attacks
+
+# kill -9 of any process at any moment, more often than `make test` does
+chaos: install
+	CHAOS_RUNS=$(or $(CHAOS_RUNS),20) $(BIN)/python -m pytest tests/e2e -k chaos
+
+bench: install
+	@for file in benchmarks/*.py; do name=$$(basename $$file .py); \
+	case $$name in __init__|harness|plain_federation) ;; *) $(BIN)/python -m benchmarks.$$name || exit 1 ;; esac; done
