@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from parley_crypto.keys import SigningKey
+from parley_crypto.statement import Document
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.model.profiles import render_profile
 from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
@@ -39,7 +40,7 @@ STUDY: Final = """
 schema = "parley.study/1"
 id = "risk"
 title = "Risk"
-sponsor = "a-clinic"
+sponsor = "{sponsor}"
 invited = [{invited}]
 summary = "Learn one risk model."
 [purpose]
@@ -87,7 +88,7 @@ def member_of(party: str, **changes: Any) -> Member:  # noqa: ANN401 - any field
 
 
 def study_of(ids: Sequence[str]) -> StudyFile:
-    return load_study(STUDY.format(invited=", ".join(f'"{party}"' for party in ids)).encode())
+    return load_study(STUDY.format(sponsor=ids[0], invited=", ".join(f'"{party}"' for party in ids)).encode())
 
 
 def proposal_of(ids: Sequence[str], **changes: Any) -> Proposal:  # noqa: ANN401 - any field of a sample
@@ -103,9 +104,12 @@ def proposal_of(ids: Sequence[str], **changes: Any) -> Proposal:  # noqa: ANN401
     return changed(proposal, **changes)
 
 
-def changed(proposal: Proposal, **changes: Any) -> Proposal:  # noqa: ANN401 - any field of a sample
-    """Return a copy with top-level fields replaced by plain data."""
-    return Proposal.model_validate({**proposal.model_dump(), **changes})
+D = TypeVar("D", bound=Document)
+
+
+def changed(document: D, **changes: Any) -> D:  # noqa: ANN401 - any field of a sample
+    """Return a new document with top-level fields replaced by plain data (`model_copy` would keep the old one's digest)."""
+    return type(document).model_validate({**document.model_dump(), **changes})
 
 
 def policy_text(party: str, edits: Mapping[str, str] | None = None, **values: Any) -> str:  # noqa: ANN401 - any field of a sample
@@ -147,10 +151,13 @@ class Federation:
 
     @classmethod
     def of(
-        cls, ids: Sequence[str] = IDS[:6], edits: Mapping[str, Mapping[str, str]] | None = None, **values: Mapping[str, Any]
+        cls,
+        ids: Sequence[str] = IDS[:6],
+        values: Mapping[str, Mapping[str, Any]] | None = None,
+        edits: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Federation:
         """Return a federation; `values` and `edits` change single parties' policies."""
-        texts = {party: policy_text(party, (edits or {}).get(party), **values.get(party, {})) for party in ids}
+        texts = {party: policy_text(party, (edits or {}).get(party), **(values or {}).get(party, {})) for party in ids}
         return cls(proposal_of(ids), texts, dict.fromkeys(ids, 600), {party: member_of(party) for party in ids})
 
     def policy(self, party: str) -> PolicyFile:
@@ -177,8 +184,3 @@ class Federation:
     def agreement(self) -> Agreement:
         terms = self.terms()
         return Agreement.load(assemble(terms, [acceptance(terms, key_of(party)) for party in self.texts]))
-
-
-def mixed(spec: Mapping[str, Mapping[str, Any]]) -> Federation:
-    """Return a federation of `spec`'s parties with the profile's values changed as it says."""
-    return Federation.of(tuple(spec), **{party: dict(values) for party, values in spec.items()})

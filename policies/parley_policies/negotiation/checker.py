@@ -52,6 +52,7 @@ def _check_bound(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer:
     _same("timing", timing_of(proposal), terms.timing)
     if (offer.party, offer.study, offer.proposal_digest) != (policy.party, proposal.id, digest):
         raise Refused("terms.members", f"our own offer on {proposal.id}", f"one of {offer.party} on {offer.study}")
+    _same("gateway", offer.gateway_digest, terms.gateway.digest())
 
 
 def _check_members(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer: Offer, members: Directory) -> None:

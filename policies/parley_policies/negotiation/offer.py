@@ -55,6 +55,7 @@ class Offer(Statement):
     study: StudyId
     proposal_digest: Sha256
     party: PartyId
+    gateway_digest: Sha256  # of the gateway's declarations that the party saw: terms with others are refused
     policy: Sha256  # salted digest of the policy file
     documents: tuple[Sha256, ...]
     trust: Literal["pinned", "first-use"]
@@ -122,6 +123,7 @@ def make_offer(
         study=proposal.id,
         proposal_digest=proposal.digest(),
         party=policy.party,
+        gateway_digest=gateway.digest(),
         policy=salted_digest(active.digest, salt),
         documents=tuple(document.sha256 for document in policy.legal.documents),
         trust=policy.peers.trust,

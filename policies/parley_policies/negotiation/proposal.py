@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from parley_crypto.statement import Document, Statement
 from pydantic import Field, model_validator
 
-from parley_policies.model.kinds import Column, Identifier, Words
+from parley_policies.model.kinds import Column, Identifier, Words, broken_rule
 from parley_policies.model.policy import DISEASE_SPECIFIC
 from parley_policies.model.protection import SchemeName
 from parley_policies.negotiation.terms import PartyId, Positive, SegmentName, Sha256, StudyId
@@ -177,21 +177,24 @@ class StudyContent(Document):
     model_use: StudyModelUse
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _parties_fit(self) -> Self:
         if len(set(self.invited)) != len(self.invited) or self.sponsor not in self.invited:
-            raise ValueError(f"invited: wanted each party once, and the sponsor {self.sponsor} among them")
+            raise broken_rule("invited", f"each party once, and the sponsor {self.sponsor} among them", ", ".join(self.invited))
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_fit(self) -> Self:
         ids = [objective.id for objective in self.objectives]
         if len(set(ids)) != len(ids):
-            raise ValueError(f"objectives: wanted each once, got {', '.join(ids)}")
+            raise broken_rule("objectives", "each once", ", ".join(ids))
         for objective in self.objectives:
             column = self.columns.get(objective.label)
             if column is None or objective.id not in column.objectives:
-                raise ValueError(
-                    f"columns.{objective.label}: wanted the label of {objective.id}, a column with objectives = [{objective.id!r}]"
-                )
+                wanted = f'a column with objectives = ["{objective.id}"], its label'
+                raise broken_rule(f"columns.{objective.label}", wanted, "no such column" if column is None else list(column.objectives))
         for name, column in self.columns.items():
             if unknown := sorted(set(column.objectives) - set(ids)):
-                raise ValueError(f"columns.{name}.objectives: wanted objectives of the study, got {', '.join(unknown)}")
+                raise broken_rule(f"columns.{name}.objectives", f"objectives of the study ({', '.join(ids)})", ", ".join(unknown))
         return self
 
     def needed_columns(self, objectives: tuple[str, ...]) -> tuple[str, ...]:
@@ -212,11 +215,11 @@ class Proposal(StudyContent, Statement):
     def _segments_fit(self) -> Self:
         names = [segment.name for segment in self.segments]
         if len(set(names)) != len(names) or SUMMARY in names:
-            raise ValueError(f"segments: wanted distinct names other than {SUMMARY}, got {', '.join(names)}")
+            raise broken_rule("segments", f"distinct names other than {SUMMARY}", ", ".join(names))
         known = {objective.id for objective in self.objectives}
         for segment in self.segments:
             if unknown := sorted(set(segment.objectives) - known):
-                raise ValueError(f"segments.{segment.name}: wanted objectives of the study, got {', '.join(unknown)}")
+                raise broken_rule(f"segments.{segment.name}", "objectives of the study", ", ".join(unknown))
         return self
 
     def segment_of(self, name: str) -> ProposedSegment | None:
