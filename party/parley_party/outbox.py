@@ -42,9 +42,9 @@ class Outbox:
 
     async def apply(self, change: Change) -> None:
         """Write a change durably; its messages wait here from then on."""
-        self._waiting += await self._store.apply(self._federation, change)
-        if change.forget_events_of is not None:
-            self._waiting = [item for item in self._waiting if (item.study, item.number) != change.forget_events_of]
+        added = await self._store.apply(self._federation, change)
+        kept = [item for item in self._waiting if (item.study, item.number) != change.forget_events_of]
+        self._waiting = kept + added
 
     async def flush(self) -> None:
         """Send what waits, oldest first; GatewayUnreachableError leaves the rest for the next time."""

@@ -24,6 +24,7 @@ from parley_crypto.signing import Envelope
 from parley_learning.errors import LearningError
 from parley_policies.enforcement.guard import Leaving, Standing
 from parley_policies.errors import Refused
+from parley_policies.negotiation.proposal import PREPROCESS
 from parley_protocol.bound import load_envelope
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import WITHDRAWN
@@ -130,12 +131,17 @@ class StudyRun:
 
     async def _replay(self, row: RoundRow) -> None:
         seed = self._house.keys.storage.open(row.seed, self.study, row.number)
-        state, _ = PartyRound(await self._spec(row.number), seed).advertise(self._house.keys.identity)
+        state, _ = PartyRound(self._spec(row.number, row.entered), seed).advertise(self._house.keys.identity)
         for kind, body in await self._store.events(self.study, row.number):
             state, _ = self._step(state, kind, body)
         self.open = OpenRound(row, state)
         if state.phase in {Phase.ADVERTISE, Phase.SHARE, Phase.COLLECT}:
-            self.open.vectors = asyncio.create_task(self.computing.vectors(self.state))
+            self.open.vectors = self._compute()
+
+    def _compute(self) -> asyncio.Task[Vectors]:
+        task = asyncio.create_task(self.computing.vectors(self.state))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # who needs the vectors sees the failure, if anyone
+        return task
 
     def _step(self, state: PartyRound, kind: str, body: str) -> tuple[PartyRound, tuple[Effect, ...]]:
         key = self._house.keys.identity
@@ -168,9 +174,17 @@ class StudyRun:
             )
         if self.open is not None:
             raise RemoteProtocolError(f"round {opened.round}: round {self.open.row.number} is open here and can only be finished")
-        spec = await self._spec(opened.round)
+        entered = await self._entered()
+        spec = self._spec(opened.round, entered)
         await self._check_unused(spec.base)
-        verdict = await self._may_begin(spec)
+        try:
+            verdict = await self._may_begin(spec)
+        except Refused as error:
+            _LOG.warning("round not entered", study=self.study, round=opened.round, reason=str(error))
+            refused = self._evidence("refused", {"round": opened.round, "message": "open", "reason": str(error)})
+            stays_out = (self._withdrawn(spec),)
+            await self._outbox.apply(Change(cursor=change.cursor, log=change.log, evidence=(refused,), outgoing=stays_out))
+            return
         seed = secrets.token_bytes(32)
         state, effects = PartyRound(spec, seed).advertise(self._house.keys.identity)
         row = RoundRow(
@@ -179,6 +193,7 @@ class StudyRun:
             step=spec.step,
             base=spec.base,
             parameters=spec.parameters,
+            entered=entered,
             seed=self._house.keys.storage.seal(seed, self.study, opened.round),
             opened_at=self._house.clock(),
         )
@@ -186,29 +201,34 @@ class StudyRun:
             Change(cursor=change.cursor, log=change.log, round=row, outgoing=self._messages(opened.round, effects), evidence=(verdict,))
         )
         self._last_round = opened.round
-        self.open = OpenRound(row, state, asyncio.create_task(self.computing.vectors(self.state)))
+        self.open = OpenRound(row, state, self._compute())
 
-    async def _spec(self, number: int) -> PartySpec:
-        terms, house = self.math.terms, self._house
-        step = self.math.workload(self.state)
-        earlier = await self._earlier() if step.segments[0].name == "summary" else {}
+    def _spec(self, number: int, entered: str) -> PartySpec:
+        own = json.loads(entered)
         return PartySpec(
-            terms=terms,
-            me=house.me,
+            terms=self.math.terms,
+            me=self._house.me,
             round=number,
             step=self.state.step,
             base=self.math.base(self.state),
             parameters=self.math.parameters(self.state),
             chain=self.chain,
-            counted=house.counted(terms),
-            own_floors=house.own_floors(step),
-            earlier=earlier,
+            counted=frozenset(own["counted"]),
+            own_floors=own["floors"],
+            earlier={name: tuple(frozenset(members) for members in lists) for name, lists in own["earlier"].items()},
         )
 
-    async def _earlier(self) -> Mapping[str, tuple[frozenset[str], ...]]:
-        rows = await self._store.registered(self._standing.dataset, self.math.contents())
-        lists = dict.fromkeys(frozenset(json.loads(row.members)) for row in rows if row.study != self.study)
-        return {"summary": tuple(lists)}
+    async def _entered(self) -> str:
+        """Return what this party's own checks of the next round rest on, as the store keeps it."""
+        step = self.math.workload(self.state)
+        earlier: dict[str, list[list[str]]] = {}
+        if step.workload == PREPROCESS:  # it asks the same of a dataset in every study, so earlier answers count
+            rows = await self._store.registered(self._standing.dataset, self.math.contents())
+            earlier[step.segments[0].name] = [
+                json.loads(members) for members in {row.members: None for row in rows if row.study != self.study}
+            ]
+        counted = sorted(self._house.counted(self.math.terms))
+        return json.dumps({"counted": counted, "floors": self._house.own_floors(step), "earlier": earlier})
 
     async def _check_unused(self, base: str) -> None:
         for row in await self._store.rounds(self.study):
@@ -257,14 +277,14 @@ class StudyRun:
         if current.state.phase not in {Phase.ADVERTISE, Phase.SHARE}:
             await self._outbox.apply(Change(cursor=change.cursor, evidence=(refused,)))
             return
-        await self._leave(current, str(error), refused, change)
+        closing = Change(cursor=change.cursor, evidence=(refused,))
+        await self._close(current, "refused", str(error), closing, extra=(self._withdrawn(current.state.spec),))
 
-    async def _leave(self, current: OpenRound, reason: str, evidence: EvidenceRow, change: Change) -> None:
-        spec = current.state.spec
+    def _withdrawn(self, spec: PartySpec) -> Outgoing:
+        """Return the word that others need not wait for this party's part; why is nobody else's business."""
         statement = Withdrawn.model_validate({**spec.bound(), "party": spec.me, "reason": _OUTWARD}).sign(self._house.keys.identity)
         post = Post(statement=statement.dump().decode())
-        message = Outgoing(self.study, spec.round, WITHDRAWN, post.canonical().decode(), agreement=spec.agreement)
-        await self._close(current, "refused", reason, Change(cursor=change.cursor, evidence=(evidence,)), extra=(message,))
+        return Outgoing(self.study, spec.round, WITHDRAWN, post.canonical().decode(), agreement=spec.agreement)
 
     # sealing
 
@@ -296,7 +316,8 @@ class StudyRun:
         except (TrainerError, PartyError, LearningError, CryptoError, Refused) as error:
             _LOG.warning("no update", study=self.study, round=current.row.number, reason=str(error))
             evidence = self._evidence("no update", {"round": current.row.number, "reason": str(error)})
-            await self._leave(current, str(error), evidence, Change())
+            # No update, but the shares are here: the round stays open, so that this party can still confirm and reveal.
+            await self._outbox.apply(Change(evidence=(evidence,), outgoing=(self._withdrawn(current.state.spec),)))
             return
         state, body, effects = await asyncio.to_thread(current.state.seal, mine, self._house.keys.identity)
         path = self._body_path(current.row.number)
@@ -406,9 +427,9 @@ class StudyRun:
 
     def _registered(self, listed: SurvivorList) -> tuple[RegisteredSumRow, ...]:
         step = self.math.terms.steps[listed.step]
-        if "summary" not in listed.openable:
+        if step.workload != PREPROCESS:
             return ()
-        members = members_json(listed.parties & frozenset(step.segment("summary").members))
+        members = members_json(listed.parties & frozenset(step.segments[0].members))
         return tuple(
             RegisteredSumRow(dataset=self._standing.dataset, content=content, members=members, study=self.study, round=listed.round)
             for content in self.math.contents()

@@ -65,6 +65,7 @@ class RoundRow(PartyTable, table=True):
     step: int
     base: str = Field(index=True)
     parameters: str
+    entered: str  # what this party checks in it, JSON: counted members, own floors, earlier lists; replays must not see later ones
     seed: bytes = Field(sa_type=LargeBinary)  # sealed; empty once the round is closed
     sealed: bool = False  # from here on the base version is spent
     outcome: str = ""  # "", "opened", "aborted", "refused"

@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("base", sa.String(), nullable=False),
         sa.Column("parameters", sa.String(), nullable=False),
+        sa.Column("entered", sa.String(), nullable=False),
         sa.Column("seed", sa.LargeBinary(), nullable=False),
         sa.Column("sealed", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=False),
