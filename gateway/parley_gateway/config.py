@@ -175,6 +175,16 @@ class GatewayConfig(ConfigFile):
     log: Log = Log()
     metrics: Metrics | None = None
 
+    @property
+    def state(self) -> Path:
+        """The folder of what the service keeps: that of the spool."""
+        return self.store.spool.parent
+
+    @property
+    def control(self) -> Path:
+        """The control socket: how the command line reaches the running service."""
+        return self.state / "control.sock"
+
     @model_validator(mode="after")
     def _not_in_the_clear(self) -> Self:
         if not self.gateway.listen.is_loopback and self.tls is None and not self.gateway.trusted_proxies:

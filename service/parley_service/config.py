@@ -29,6 +29,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from parley_protocol.limits import CONFIG_BYTES, URL_CHARACTERS
+from parley_protocol.problems import Slug
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
@@ -223,7 +224,9 @@ def read_toml(path: Path, schema: str) -> dict[str, Any]:
         with path.open("rb") as file:
             raw = file.read(CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}", wanted="a file that can be read", got=error.strerror or "an error") from error
+        raise ConfigError(
+            f"{path}", problem=Slug.FILE_INVALID, wanted="a file that can be read", got=error.strerror or "an error"
+        ) from error
     if len(raw) > CONFIG_BYTES:
         raise ConfigError(f"{path}", wanted=f"at most {CONFIG_BYTES} bytes", got="more")
     try:
