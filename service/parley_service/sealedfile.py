@@ -43,6 +43,7 @@ _SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _PRIVATE: Final = 0o600
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # Windows would translate line ends
 
 
 class _Header(Document):
@@ -116,7 +117,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Put `content` in place of whatever is at `path`, durably: written aside, synced, renamed, and the folder synced."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(aside, _CREATE, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
