@@ -1,0 +1,33 @@
+"""What a study needs of the service around it, handed over once and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from parley_crypto.keys import SigningKey
+from parley_policies.negotiation.terms import GatewayTerms
+from parley_service.errors import ServiceError
+
+from parley_gateway.enrolment import Members
+from parley_gateway.inbox import Inbox
+from parley_gateway.intake import Intake
+from parley_gateway.journal import Journal
+from parley_gateway.presence import Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of the service that studies and rounds use."""
+
+    clock: Callable[[], float]  # unix seconds
+    journal: Journal
+    inbox: Inbox
+    presence: Presence
+    members: Members
+    intake: Intake
+    key: SigningKey  # of the log and of the gateway's statements
+    gateway: GatewayTerms
+    sums: Path
+    on_failure: Callable[[ServiceError], None]

@@ -1,0 +1,300 @@
+"""The negotiation of one study, from the sponsor's proposal to an agreement that all members signed and that stands in the log.
+
+The gateway only proposes: terms are computed by the same pure code that every party runs (`parley_policies.negotiation.cohorts`), and
+nothing counts before every member has signed exactly these terms. Every post is verified against the identity key that the party enrolled
+with. Each method takes one verified step in a draft that the caller records, or raises and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import TypeVar
+
+from parley_crypto.errors import CryptoError
+from parley_crypto.signing import Envelope
+from parley_crypto.statement import Signed, Statement
+from parley_policies.errors import OUTWARD_REASON, AgreementInvalid, Conflict, OfferInvalid
+from parley_policies.negotiation.agreement import Agreement, Refusal, assemble, read_acceptance
+from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.members import Directory, Member
+from parley_policies.negotiation.offer import Decline, Offer
+from parley_policies.negotiation.proposal import Proposal
+from parley_policies.negotiation.terms import Terms
+from parley_protocol.bound import load_envelope
+from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.negotiation import Finalized, Move, StudyRequest, StudyState, Terminated, TermsProposed, require_move
+from parley_protocol.problems import Slug
+from parley_protocol.records import StudyChange, StudyEvent
+from parley_service.errors import RequestError
+
+from parley_gateway.desk import Desk
+from parley_gateway.enrolment import entry_of
+from parley_gateway.entries import Answer, StudyEntry
+from parley_gateway.journal import Draft
+
+S = TypeVar("S", bound=Statement)
+
+
+@dataclass(slots=True)
+class StudyRecord:
+    """One study as the negotiation knows it. Changed only together with a draft that says the same."""
+
+    entry: StudyEntry
+    proposal: Proposal
+    answers: dict[str, Answer] = field(default_factory=dict)
+    terms: Terms | None = None
+
+    @property
+    def id(self) -> str:
+        """The study's id."""
+        return self.entry.study
+
+    @property
+    def state(self) -> StudyState:
+        """Where the study stands."""
+        return StudyState(self.entry.state)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members of the terms, or before there are terms the invited parties."""
+        return tuple(m.party for m in self.terms.members) if self.terms else self.proposal.invited
+
+    def waits_for(self) -> tuple[str, ...]:
+        """Return whose answer, signature or start is waited for."""
+        match self.state:
+            case StudyState.REQUESTED | StudyState.OFFERED:
+                lacking = [party for party, answer in self.answers.items() if not answer.offer and not answer.declined]
+            case StudyState.AGREED | StudyState.VERIFIED:
+                lacking = [party for party in self.members if not self.answers[party].accepted]
+            case StudyState.FINALIZED:
+                lacking = [self.entry.sponsor]
+            case _:
+                lacking = []
+        return tuple(sorted(lacking))
+
+    def change(self, draft: Draft, state: StudyState, *, reason: str = "") -> None:
+        """Write a new state into the draft."""
+        self.entry = replace(self.entry, state=state.value, reason=reason or self.entry.reason, changed_at=draft.now)
+        draft.entries.studies.append(self.entry)
+
+    def answer(self, draft: Draft, answer: Answer) -> None:
+        """Write a party's answer into the draft."""
+        self.answers[answer.party] = answer
+        draft.entries.answers.append(answer)
+
+
+class Negotiation:
+    """Takes the posts that lead to an agreement, or to none."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def read(self, party: str, text: str, of: type[S]) -> tuple[Envelope, S]:
+        """Return a statement that `party` signed with its identity key; RequestError otherwise."""
+        what = of.__name__.lower()
+        envelope = load_envelope(text, what)
+        try:
+            statement = Signed(envelope, of).verify(self._desk.members.identity_key(party))
+        except CryptoError as error:
+            raise RequestError(f"{what} of {party}: {error}", problem=Slug.VERIFICATION_FAILED) from error
+        if len(envelope.signatures) != 1:
+            raise RequestError(f"{what} of {party}", wanted="one signature", got=str(len(envelope.signatures)))
+        return envelope, statement
+
+    # proposal
+
+    def propose(self, draft: Draft, party: str, text: str) -> StudyRecord:
+        """Take a proposal of its sponsor and ask every invited party."""
+        envelope, proposal = self.read(party, text, Proposal)
+        if proposal.sponsor != party:
+            raise RequestError(f"proposal of {proposal.id}", problem=Slug.NOT_ENTITLED, wanted=f"the sponsor {proposal.sponsor}", got=party)
+        if self._today() > proposal.wishes.answer_by:
+            raise RequestError(
+                f"proposal of {proposal.id}: wishes.answer_by", wanted=f"{self._today()} or later", got=f"{proposal.wishes.answer_by}"
+            )
+        if unknown := [invited for invited in proposal.invited if self._desk.members.get(invited) is None]:
+            raise RequestError(
+                f"proposal of {proposal.id}: invited",
+                problem=Slug.CONFLICT,
+                wanted="parties that are enrolled here and not revoked",
+                got=", ".join(unknown),
+            )
+        entry = StudyEntry(
+            study=proposal.id,
+            state=StudyState.REQUESTED.value,
+            sponsor=party,
+            proposal=envelope.dump().decode(),
+            agreement="",
+            reason="",
+            stop="",
+            leaf=-1,
+            changed_at=draft.now,
+        )
+        record = StudyRecord(entry, proposal)
+        draft.entries.studies.append(entry)
+        for invited in proposal.invited:
+            record.answer(draft, Answer(proposal.id, invited))
+        members = tuple(entry_of(self._desk.members.find(invited)) for invited in sorted(proposal.invited))
+        draft.send(proposal.invited, Move.REQUEST, proposal.id, StudyRequest(proposal=entry.proposal, members=members))
+        draft.note(proposal.id, f"proposed by {party} to {', '.join(sorted(proposal.invited))}")
+        return record
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._desk.clock(), UTC).date()
+
+    # offers
+
+    def offer(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
+        """Take an offer; with the last answer, compute terms."""
+        envelope, offer = self.read(party, text, Offer)
+        self._require_answerable(record, party, offer.party, offer.study, offer.proposal_digest)
+        state = require_move(record.state, Move.OFFER, record.id)
+        record.answer(draft, replace(record.answers[party], offer=envelope.dump().decode()))
+        record.change(draft, state)
+        draft.note(record.id, f"{party} made an offer")
+        self._compute_if_answered(draft, record)
+
+    def decline(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
+        """Take a decline; with the last answer, compute terms."""
+        _, decline = self.read(party, text, Decline)
+        self._require_answerable(record, party, decline.party, decline.study, decline.proposal_digest)
+        record.change(draft, require_move(record.state, Move.DECLINE, record.id))
+        record.answer(draft, replace(record.answers[party], declined=True))
+        draft.note(record.id, f"{party} declined")
+        self._compute_if_answered(draft, record)
+
+    def _require_answerable(self, record: StudyRecord, party: str, author: str, study: str, proposal: str) -> None:
+        got, wanted = (author, study, proposal), (party, record.id, record.proposal.digest())
+        if got != wanted:
+            raise RemoteProtocolError(f"answer of {party} on study {record.id}", wanted=f"{wanted}", got=f"{got}")
+        answer = record.answers[party]
+        if answer.offer or answer.declined:
+            raise RequestError(f"study {record.id}: {party} has answered already", problem=Slug.CONFLICT)
+        if self._today() > record.proposal.wishes.answer_by:
+            raise RequestError(
+                f"study {record.id}",
+                problem=Slug.WRONG_STATE,
+                wanted=f"an answer up to {record.proposal.wishes.answer_by}",
+                got="a later one",
+            )
+
+    def _compute_if_answered(self, draft: Draft, record: StudyRecord) -> None:
+        if not record.waits_for():
+            self._compute(draft, record)
+
+    def is_due(self, record: StudyRecord) -> bool:
+        """Whether the day for answers is over, and terms are to be computed from those that came."""
+        waits = record.state in {StudyState.REQUESTED, StudyState.OFFERED}
+        return waits and self._today() > record.proposal.wishes.answer_by
+
+    def close_answers(self, draft: Draft, record: StudyRecord) -> None:
+        """Compute terms from the offers that came in time."""
+        draft.note(record.id, f"the day for answers is over; none came of {', '.join(record.waits_for())}")
+        self._compute(draft, record)
+
+    def _compute(self, draft: Draft, record: StudyRecord) -> None:
+        directory = self.directory(record)  # without those revoked since they answered
+        offers = [Offer.parse(load_envelope(a.offer, "offer").payload) for a in record.answers.values() if a.offer and a.party in directory]
+        if not offers:
+            self.terminate(draft, record, "nobody made an offer")
+            return
+        try:
+            terms = propose_terms(record.proposal, offers, directory, self._desk.gateway)
+        except (Conflict, OfferInvalid) as conflict:
+            self.terminate(draft, record, f"no terms satisfy every policy: {conflict}")
+            return
+        record.terms = terms
+        unsigned = Envelope(Terms.kind, terms.canonical(), ())
+        record.entry = replace(record.entry, agreement=unsigned.dump().decode())
+        record.change(draft, require_move(record.state, Move.TERMS, record.id))
+        draft.send(record.members, Move.TERMS, record.id, TermsProposed(terms=terms.canonical().decode()))
+        others = [party for party in record.proposal.invited if party not in record.members]
+        draft.send(others, Move.TERMINATED, record.id, Terminated(reason="the study goes on without this party"))
+        draft.note(record.id, f"terms {terms.digest()[:16]}… proposed to {', '.join(record.members)}")
+
+    def directory(self, record: StudyRecord) -> Directory:
+        """Return the invited parties as they are enrolled, without those that were revoked."""
+        members = [self._desk.members.find(party) for party in record.proposal.invited]
+        return {m.party: Member(m.party, m.legal_name, m.party_class, m.country, m.identity, m.revoked) for m in members if not m.revoked}
+
+    # signatures
+
+    def accept(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
+        """Take a member's signature on exactly these terms; with the last one the agreement is in force, and stands in the log."""
+        terms = self._terms(record, party)
+        state = require_move(record.state, Move.ACCEPT, record.id)
+        try:
+            acceptance = read_acceptance(terms, party, load_envelope(text, "acceptance"))
+            signed = assemble(terms, [load_envelope(record.entry.agreement, "agreement"), acceptance])
+        except AgreementInvalid as error:
+            raise RequestError(str(error), problem=Slug.VERIFICATION_FAILED) from error
+        record.entry = replace(record.entry, agreement=signed.dump().decode())
+        record.answer(draft, replace(record.answers[party], accepted=True))
+        record.change(draft, state)
+        draft.note(record.id, f"{party} signed")
+        if not record.waits_for():
+            self._finalize(draft, record, Agreement.load(signed))
+
+    def _terms(self, record: StudyRecord, party: str) -> Terms:
+        if record.terms is None or party not in record.members:
+            raise RequestError(f"study {record.id}: there are no terms for {party} to answer", problem=Slug.WRONG_STATE)
+        return record.terms
+
+    def _finalize(self, draft: Draft, record: StudyRecord, agreement: Agreement) -> None:
+        leaf = draft.append(agreement.envelope)
+        event = StudyEvent(
+            study=record.id,
+            change=StudyChange.FINALIZED,
+            by=None,
+            agreement=agreement.digest,
+            certificates=0,
+            head=agreement.digest,
+            reason="",
+            at=int(draft.now),
+        )
+        draft.append(event.sign(self._desk.key))
+        draft.seal()
+        record.entry = replace(record.entry, leaf=leaf)
+        record.change(draft, require_move(record.state, Move.FINALIZED, record.id))
+        text = record.entry.agreement
+        by_size: dict[int, list[str]] = {}
+        for party in record.members:
+            by_size.setdefault(self._desk.members.show(draft, party), []).append(party)
+        for size, parties in by_size.items():
+            proof = draft.prove(old_size=size, leaf=text, index=leaf)
+            draft.send(parties, Move.FINALIZED, record.id, Finalized(agreement=text, log=proof))
+        draft.note(record.id, f"agreement {agreement.digest[:16]}… signed by all {len(record.members)} members")
+
+    def refuse(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
+        """Take a member's refusal of the terms: the negotiation ends."""
+        terms = self._terms(record, party)
+        require_move(record.state, Move.REFUSE, record.id)
+        _, refusal = self.read(party, text, Refusal)
+        got, wanted = (refusal.party, refusal.study, refusal.terms_digest), (party, record.id, terms.digest())
+        if got != wanted:
+            raise RemoteProtocolError(f"refusal of {party} on study {record.id}", wanted=f"{wanted}", got=f"{got}")
+        self.terminate(draft, record, f"{party} did not sign: {OUTWARD_REASON}")
+
+    # no agreement
+
+    def terminate(self, draft: Draft, record: StudyRecord, reason: str, event: Envelope | None = None) -> None:
+        """End the negotiation, in the log and for everyone invited. `event` is the sponsor's own statement, where it ends it."""
+        parties = record.members
+        shown = reason[:2_000]
+        record.change(draft, require_move(record.state, Move.TERMINATED, record.id), reason=shown)
+        if event is None:
+            statement = StudyEvent(
+                study=record.id,
+                change=StudyChange.TERMINATED,
+                by=None,
+                agreement=None,
+                certificates=0,
+                head=None,
+                reason=shown,
+                at=int(draft.now),
+            )
+            event = statement.sign(self._desk.key)
+        draft.append(event)
+        draft.send(parties, Move.TERMINATED, record.id, Terminated(reason=shown))
+        draft.note(record.id, f"ended without an agreement: {shown}")

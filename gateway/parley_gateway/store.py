@@ -1,0 +1,254 @@
+"""What a gateway keeps: one SQLite file. `commit` writes whole transactions, `load` gives a starting service all that it needs.
+
+Rows leave this file only as the frozen values of `entries`. Events of a round are written without gaps or not at all: a service that went
+on after a failed write would replay something else than what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from parley_protocol.codec import RELAYS
+from parley_service.database import Database, migrate, open_engine, read_store
+from parley_service.errors import StoreError
+from sqlalchemy import bindparam, func
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, SQLModel, col, delete, insert, select, update
+
+from parley_gateway.entries import (
+    Answer,
+    CertificateEntry,
+    Entries,
+    Invite,
+    Member,
+    Message,
+    Note,
+    Posted,
+    RoundEntry,
+    RoundEvent,
+    Stored,
+    StudyEntry,
+)
+from parley_gateway.tables import (
+    AnswerRow,
+    CertificateRow,
+    CheckpointRow,
+    EnrolledKeyRow,
+    FactRow,
+    InviteRow,
+    LeafRow,
+    MemberRow,
+    MessageRow,
+    NoteRow,
+    PostedRow,
+    RoundEventRow,
+    RoundRow,
+    StudyRow,
+)
+
+PACKAGE: Final = "parley_gateway"
+OPEN: Final = "open"
+NOTES_SHOWN: Final = 1_000
+E = TypeVar("E")
+T = TypeVar("T")
+
+
+class GatewayStore:
+    """The gateway's tables behind an async face. Make it inside the event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._written: dict[tuple[str, int], int] = {}  # (study, round) -> events on the disk; touched by the worker thread alone
+
+    @classmethod
+    def open(cls, path: Path) -> GatewayStore:
+        """Open the store at `path`, made or brought up to this version; StoreError if that cannot be."""
+        engine = open_engine(path)
+        migrate(engine, PACKAGE)
+        return cls(Database(engine))
+
+    async def close(self) -> None:
+        """Write what waits and let go of the file."""
+        await self._database.close()
+
+    async def flush_deleted(self) -> None:
+        """Empty the write-ahead file: what was deleted is on the disk no more."""
+        await self._database.flush_deleted()
+
+    async def commit(self, entries: Entries) -> None:
+        """Return once all of `entries` is on the disk; StoreError if none of it is."""
+        try:
+            await self._database.run(lambda session: self._write(session, entries))
+        except IntegrityError as error:
+            raise StoreError(f"the store refused what contradicts it: {error.orig}") from error
+
+    async def load(self) -> Stored:
+        """Return what a starting service needs."""
+        stored = await self._database.run(_load)
+        for event in stored.events:
+            self._written[event.study, event.round] = event.seq + 1
+        return stored
+
+    async def messages_after(self, party: str, after: int, up_to: int, limit: int) -> tuple[Message, ...]:
+        """Return a party's messages above `after` and at or below `up_to`, oldest first."""
+        query = (
+            select(MessageRow)
+            .where(col(MessageRow.party) == party, col(MessageRow.seq) > after, col(MessageRow.seq) <= up_to)
+            .order_by(col(MessageRow.seq))
+            .limit(limit)
+        )
+        return await self._database.run(lambda session: _all(session, query, Message))
+
+    async def certificates_after(self, study: str, after: int, limit: int) -> tuple[CertificateEntry, ...]:
+        """Return a study's certified rounds above `after`, in order."""
+        query = (
+            select(CertificateRow)
+            .where(col(CertificateRow.study) == study, col(CertificateRow.round) > after)
+            .order_by(col(CertificateRow.round))
+            .limit(limit)
+        )
+        return await self._database.run(lambda session: _all(session, query, CertificateEntry))
+
+    async def leaves(self, start: int, end: int) -> tuple[bytes, ...]:
+        """Return the leaves from `start` up to but not including `end`."""
+        return await self._database.run(lambda session: _leaves(session, start, end))
+
+    async def notes_after(self, study: str, after: int) -> tuple[Note, ...]:
+        """Return lines of a study's log above `after`, oldest first."""
+        query = select(NoteRow).where(col(NoteRow.study) == study, col(NoteRow.seq) > after).order_by(col(NoteRow.seq)).limit(NOTES_SHOWN)
+        return await self._database.run(lambda session: _all(session, query, Note))
+
+    def _write(self, session: Session, entries: Entries) -> None:
+        for kind, rows in (
+            (MemberRow, entries.members),
+            (InviteRow, entries.invites),
+            (StudyRow, entries.studies),
+            (AnswerRow, entries.answers),
+            (RoundRow, entries.rounds),
+        ):
+            for row in rows:
+                session.merge(kind(**_columns(row)))
+        for member in entries.members:
+            for key in (member.identity, member.authentication):
+                session.merge(EnrolledKeyRow(key=key, party=member.party))
+        session.flush()
+        self._write_events(session, entries)
+        _insert(session, MessageRow, entries.messages)
+        _insert(session, PostedRow, entries.posts)
+        _insert(session, CertificateRow, entries.certificates)
+        _insert(session, LeafRow, entries.leaves)
+        _insert(session, NoteRow, entries.notes, without="seq")
+        _delete_read(session, entries.read)
+        if entries.shown:
+            session.connection().execute(_SHOW, [{"p": party, "n": leaves} for party, leaves in entries.shown.items()])
+        if entries.checkpoint is not None:
+            session.merge(CheckpointRow(id=1, size=entries.checkpoint[0], note=entries.checkpoint[1]))
+        for name, value in entries.facts.items():
+            session.merge(FactRow(name=name, value=value))
+
+    def _write_events(self, session: Session, entries: Entries) -> None:
+        for event in entries.events:
+            wanted = self._written.get((event.study, event.round), 0)
+            if event.seq != wanted:
+                raise StoreError(f"events of {event.study}, round {event.round}", wanted=f"number {wanted} next", got=str(event.seq))
+            self._written[event.study, event.round] = wanted + 1
+        _insert(session, RoundEventRow, entries.events)
+        for study, number in entries.forgotten:
+            self._written.pop((study, number), None)
+            session.connection().execute(delete(RoundEventRow).where(col(RoundEventRow.study) == study, col(RoundEventRow.round) == number))
+
+
+_SHOW = update(MemberRow).where(col(MemberRow.party) == bindparam("p")).values(shown=bindparam("n"))
+
+
+def _columns(entry: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the frozen classes of `entries`
+    return {item.name: getattr(entry, item.name) for item in fields(entry)}
+
+
+def _insert(session: Session, row: type[SQLModel], entries: Sequence[Any], *, without: str = "") -> None:
+    if entries:
+        rows = [_columns(entry) for entry in entries]
+        for columns in rows:
+            columns.pop(without, None)
+        session.connection().execute(insert(row), rows)
+
+
+def _delete_read(session: Session, read: dict[str, int]) -> None:
+    """Delete the messages of rounds that parties have read. The newest message of all is never among them: its number is the counter."""
+    for party, seq in read.items():
+        session.connection().execute(
+            delete(MessageRow).where(col(MessageRow.party) == party, col(MessageRow.seq) <= seq, col(MessageRow.kind).in_(tuple(RELAYS)))
+        )
+
+
+def _all(session: Session, query: Any, entry: Callable[..., E]) -> tuple[E, ...]:  # noqa: ANN401 - select() of any table
+    return tuple(entry(**row.model_dump()) for row in session.exec(query).all())
+
+
+def _leaves(session: Session, start: int, end: int) -> tuple[bytes, ...]:
+    query = select(LeafRow.body).where(col(LeafRow.index) >= start, col(LeafRow.index) < end).order_by(col(LeafRow.index))
+    return tuple(session.exec(query).all())
+
+
+def _load(session: Session) -> Stored:
+    open_rounds = _all(session, select(RoundRow).where(col(RoundRow.state) == OPEN), RoundEntry)
+    studies = _all(session, select(StudyRow).order_by(col(StudyRow.study)), StudyEntry)
+    alive = [study.study for study in studies if study.state in {"RUNNING", "FINALIZED"}]
+    certificates = (
+        select(CertificateRow).where(col(CertificateRow.study).in_(alive)).order_by(col(CertificateRow.study), col(CertificateRow.round))
+    )
+    newest = session.get(CheckpointRow, 1)
+    return Stored(
+        members=_all(session, select(MemberRow), Member),
+        invites=_all(session, select(InviteRow), Invite),
+        posts=_all(session, select(PostedRow), Posted),
+        studies=studies,
+        answers=_all(session, select(AnswerRow), Answer),
+        certificates=_all(session, certificates, CertificateEntry),
+        open_rounds=open_rounds,
+        last_rounds=dict(session.exec(select(RoundRow.study, func.max(col(RoundRow.number))).group_by(col(RoundRow.study))).all()),
+        events=tuple(event for entry in open_rounds for event in _events(session, entry)),
+        leaf_hashes=tuple(session.exec(select(LeafRow.hash).order_by(col(LeafRow.index))).all()),
+        keys=frozenset(session.exec(select(EnrolledKeyRow.key)).all()),
+        checkpoint=None if newest is None else (newest.size, newest.note),
+        last_message=session.exec(select(func.max(col(MessageRow.seq)))).one() or 0,
+        facts={row.name: row.value for row in session.exec(select(FactRow)).all()},
+    )
+
+
+def _events(session: Session, entry: RoundEntry) -> Iterable[RoundEvent]:
+    query = (
+        select(RoundEventRow)
+        .where(col(RoundEventRow.study) == entry.study, col(RoundEventRow.round) == entry.number)
+        .order_by(col(RoundEventRow.seq))
+    )
+    return _all(session, query, RoundEvent)
+
+
+# Reading the store of a stopped or a running service, for commands that only read.
+
+
+def read_everything(path: Path) -> Stored:
+    """Return what the store at `path` holds, read-only; StoreError if this version cannot read it."""
+    return read_store(path, PACKAGE, _load)
+
+
+def read_leaves(path: Path) -> tuple[str, tuple[bytes, ...]]:
+    """Return the newest checkpoint and exactly the leaves that it covers, read-only; StoreError if there is none."""
+
+    def work(session: Session) -> tuple[str, tuple[bytes, ...]]:
+        newest = session.get(CheckpointRow, 1)
+        if newest is None:
+            raise StoreError(f"store {path}", wanted="a log with a checkpoint", got="none", do="Start the gateway once.")
+        return newest.note, _leaves(session, 0, newest.size)
+
+    return read_store(path, PACKAGE, work)
+
+
+def read_notes(path: Path, study: str) -> tuple[Note, ...]:
+    """Return the lines of a study's log, read-only."""
+    query = select(NoteRow).where(col(NoteRow.study) == study).order_by(col(NoteRow.seq))
+    return read_store(path, PACKAGE, lambda session: _all(session, query, Note))
