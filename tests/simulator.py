@@ -31,7 +31,7 @@ from parley_protocol.bound import load_envelope, own_segments, public_state_dige
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import WITHDRAWN, load_post, load_relay
 from parley_protocol.effects import OpenNow, SealNow, Send
-from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound, GatewaySpec, Moment
 from parley_protocol.ids import Phase
 from parley_protocol.messages import (
@@ -44,7 +44,7 @@ from parley_protocol.messages import (
     RoundAborted,
     SumOpened,
 )
-from parley_protocol.party_round import PartyRound, PartySpec
+from parley_protocol.party_round import PartyRound, PartySpec, check_may_follow
 from parley_protocol.phases import Event
 
 GATEWAY_KEY = SigningKey(hashlib.sha256(b"gateway").digest())
@@ -141,8 +141,16 @@ class SimParty:
         return PartySpec(self.terms, self.me, number, 0, self.base, self.parameters, self.chain, counted, {})
 
     def open(self, number: int) -> list[Send]:
+        """Enter a round, unless an earlier one may still be opened."""
+        spec = self.spec(number)
+        try:
+            if self.state is not None:
+                check_may_follow(self.state, spec)
+        except LocalProtocolError as error:
+            self.refusals.append(str(error))
+            return []
         seed = hashlib.sha256(f"{self.me}/{number}/seed".encode()).digest()
-        self.state, effects = PartyRound(self.spec(number), seed).advertise(self.key)
+        self.state, effects = PartyRound(spec, seed).advertise(self.key)
         return [effect for effect in effects if isinstance(effect, Send)]
 
     def take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
