@@ -1,0 +1,249 @@
+# ruff: noqa: INP001 - docs is a folder of pages, not a package
+"""The parts of these pages that are taken from the code, so that they cannot drift from it.
+
+A page marks a part with `<!-- generated: NAME -->` and `<!-- end: NAME -->` on lines of their own. `make docs` writes what stands between;
+a test compares. What is not between marks is written by people.
+
+    python -m docs.generate            write the pages
+    python -m docs.generate --check    exit with 1 and name the pages that would change
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from parley.exits import EXIT_OF, ExitCode
+from parley_policies.model.policy import PrivacyPolicy
+from parley_policies.model.unsupported import Unsupported, unsupported_clauses
+from parley_policies.model.upheld import Section, Upheld, unit_of, upheld_of
+from parley_protocol.diagram import round_diagram, study_diagram
+from parley_protocol.phases import GATEWAY, PARTY
+from parley_protocol.problems import Problem, Slug
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+PAGES: Final = Path(__file__).parent
+_MARKED: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end: \2 -->\n)", re.DOTALL)
+
+# A policy that asks for everything that a policy can ask for: what this version cannot uphold answers by name.
+DEMANDING: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "schema": "parley.policy/1",
+        "identity": {"party": "a", "version": 1, "valid_from": "2027-01-01", "valid_until": "2027-12-31"},
+        "purpose": {"granted": [], "prohibited": []},
+        "gateway": {"fingerprints": [], "countries": [], "incident_notice_hours_at_most": 0, "change_notice_days_at_least": 0},
+        "peers": {"granted": [], "denied": [], "countries": [], "issuers": ["SHA256:" + "A" * 43]},
+        "data": {"columns": [], "erasure_effect": "from-next-round", "minimum_fairness_check": ["age"]},
+        "schemes": {"accepted": ["homomorphic"]},
+        "sums": {"min_parties": 3, "groups": {"allowed": True}},
+        "differential_privacy": {
+            "required": True,
+            "per_study": {"epsilon": 1.0, "delta": 1e-6},
+            "lifetime": {"dataset": "d", "epsilon": 1.0, "delta": 1e-6, "years": 1},
+        },
+        "disclosure": {"own_metrics": "sum-only", "opened_sums_readable_by": "parties"},
+        "robustness": {"least": "R2"},
+        "approval": {"policy": ["role:privacy-officer"], "agreement": ["role:privacy-officer"]},
+    }
+)
+
+EXIT_CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "DONE": "done",
+        "BUG": "a bug of this program, or two versions that do not fit: report it with the log",
+        "USAGE": "the command line is not complete, or names what is not there",
+        "INVALID": "a file or configuration is not valid",
+        "REFUSED": "refused by our own policy",
+        "NO_AGREEMENT": "no agreement is possible",
+        "UNVERIFIED": "a verification failed",
+        "UNREACHABLE": "the other side cannot be reached, or did not answer in time",
+        "NOT_ENTITLED": "not authenticated, or not entitled",
+        "DATA": "the data do not fit",
+        "STATE": "wrong state, or locked",
+        "EXTRA": "an extra is not installed",
+        "STORE": "the store is damaged, or from a newer version",
+        "INTERRUPTED": "interrupted",
+    }
+)
+
+# The value with which a study can go on, for each clause that can make this version refuse one. A test holds that it is complete and true.
+WORKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "peers.issuers": "[]",
+        "data.exclusions_required": "false",
+        "data.erasure_effect": '"from-next-study"',
+        "data.minimum_fairness_check": "[]",
+        "schemes.accepted": '["masked"]',
+        "sums.groups": "{ allowed = false }",
+        "differential_privacy.required": "false",
+        "differential_privacy.per_study": "absent",
+        "differential_privacy.lifetime": "absent",
+        "sharing.fraction_a_round": "1.0",
+        "disclosure.own_metrics": '"none"',
+        "disclosure.opened_sums_readable_by": '"gateway"',
+        "robustness.least": '"R0"',
+        "approval.policy": "[]",
+        "approval.agreement": "[]",
+    }
+)
+
+# Clauses that this version keeps without doing anything, because it does not do what they bound. A test holds that no code reads them.
+IDLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "peers.trusted_set": "nobody continues another party's work in this version",
+        "data.exclusions_max_age_hours": "lists of objections are not read in this version",
+        "schemes.key_bits_at_least": "no homomorphic scheme in this version",
+        "schemes.dealers_granted": "no homomorphic scheme in this version",
+        "sums.min_cell": "no workload of this version shows counts",
+        "differential_privacy.unit": "no noise in this version",
+        "differential_privacy.adjacency": "no noise in this version",
+        "differential_privacy.noise_trust": "no noise in this version",
+        "sharing.max_weight_ratio": "no noise in this version, so no member has a clip bound of its own",
+        "disclosure.contribution_record": "contribution is not measured in this version; rounds joined and bytes sent stand in the log, "
+        "which every member of the study sees",
+        "code.custom": "no custom code in this version",
+        "retention.sealed_updates": "the gateway deletes sealed updates when their round closes, which keeps both values",
+        "retention.legal_hold": "nothing at a party expires by itself in this version",
+        "approval.loosening_needs_all": "people's signatures are not collected in this version",
+    }
+)
+
+
+def policy_reference() -> str:
+    """Return every section of a policy as a table: field, unit, default, how it is upheld, what this version does, what it says."""
+    refused = {item.clause: item for item in unsupported_clauses(demanding_policy())}
+    return "\n".join(_section(name, info, refused) for name, info in PrivacyPolicy.model_fields.items() if _is_section(info))
+
+
+def demanding_policy() -> PrivacyPolicy:
+    """Return the policy that asks for everything."""
+    return PrivacyPolicy.model_validate_json(json.dumps(dict(DEMANDING)))
+
+
+def clauses() -> tuple[str, ...]:
+    """Return the name of every clause, `section.field`."""
+    return tuple(
+        f"{section}.{field}" for section, info in PrivacyPolicy.model_fields.items() if _is_section(info) for field in _fields(info)
+    )
+
+
+def _is_section(info: FieldInfo) -> bool:
+    return isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+
+
+def _fields(info: FieldInfo) -> Mapping[str, FieldInfo]:
+    assert isinstance(info.annotation, type)  # noqa: S101 - for the type checker: `_is_section` said so
+    assert issubclass(info.annotation, Section)  # noqa: S101
+    return info.annotation.model_fields
+
+
+def _section(name: str, info: FieldInfo, refused: Mapping[str, Unsupported]) -> str:
+    doc = (info.annotation.__doc__ or "").splitlines()[0] if info.annotation else ""
+    must = " The section must be written." if info.is_required() else ""
+    lines = [
+        f"### [{name}]",
+        "",
+        doc + must,
+        "",
+        "| field | unit | default | upheld | in this version | says |",
+        "|---|---|---|---|---|---|",
+    ]
+    for field, spec in _fields(info).items():
+        upheld = upheld_of(spec)
+        now = _now(f"{name}.{field}", upheld, refused)
+        cells = (f"`{field}`", unit_of(spec), _default(name, field, spec), upheld.value, now, spec.description or "")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _default(section: str, field: str, spec: FieldInfo) -> str:
+    if spec.is_required():
+        return "**must be written**"
+    if (section, field) == ("schemes", "colluding_parties_survived"):
+        return "smallest `min_parties` less 2"
+    value = spec.get_default(call_default_factory=True)
+    return "absent" if value is None else f"`{_toml(value)}`"
+
+
+def _toml(value: object) -> str:
+    """Return a default as a policy file would say it."""
+    match value:
+        case BaseModel():
+            return _toml(value.model_dump(exclude_none=True))
+        case dict():
+            return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }" if value else "{}"
+        case tuple():
+            return json.dumps(list(value))
+        case _:
+            return json.dumps(value)
+
+
+def _now(clause: str, upheld: Upheld, refused: Mapping[str, Unsupported]) -> str:
+    if clause in refused:
+        return f"**refuses every study** unless `{WORKS[clause]}`: {refused[clause].why}"
+    if clause in IDLE:
+        return f"nothing to do: {IDLE[clause]}"
+    return "recorded and signed; people keep it" if upheld is Upheld.DECLARED else "upheld"
+
+
+def exit_codes() -> str:
+    """Return the exit codes; KeyError for one that this page has no sentence for."""
+    return "\n".join(["| exit code | meaning |", "|---|---|", *(f"| {code:d} | {EXIT_CODES[code.name]} |" for code in ExitCode)])
+
+
+def problems_table() -> str:
+    """Return the list of problems: name, HTTP status, exit code, what it says, what to do."""
+    lines = ["| problem | HTTP | exit code | says | what to do |", "|---|---|---|---|---|"]
+    for slug in Slug:
+        problem = Problem(slug, "")
+        lines.append(f"| `{slug}` | {problem.status} | {EXIT_OF[slug]:d} | {problem.title} | {problem.do} |")
+    return "\n".join(lines)
+
+
+def _mermaid(diagram: str) -> str:
+    return f"```mermaid\n{diagram}\n```\n"
+
+
+PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
+    {
+        "round-party": lambda: _mermaid(round_diagram(PARTY)),
+        "round-gateway": lambda: _mermaid(round_diagram(GATEWAY)),
+        "study": lambda: _mermaid(study_diagram()),
+        "policy": policy_reference,
+        "exit-codes": exit_codes,
+        "problems": problems_table,
+    }
+)
+
+
+def rendered(text: str) -> str:
+    """Return a page's text with every generated part made anew; KeyError for a part that nothing makes."""
+    return _MARKED.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]().strip()}\n\n{match[3]}", text)
+
+
+def marked_pages(folder: Path = PAGES) -> Iterable[Path]:
+    """Return the pages that hold generated parts."""
+    return [page for page in sorted(folder.rglob("*.md")) if _MARKED.search(page.read_text(encoding="utf-8"))]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check say which would change."""
+    stale = {
+        page: text for page in marked_pages() if (text := rendered(page.read_text(encoding="utf-8"))) != page.read_text(encoding="utf-8")
+    }
+    check = "--check" in arguments
+    for page, text in stale.items():
+        if not check:
+            page.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{page.relative_to(PAGES.parent)}: {'stale, run make docs' if check else 'written'}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
