@@ -33,6 +33,10 @@ lint: install
 type: install
 	$(BIN)/mypy
 
+# Writes the parts of docs/ that are taken from the code.
+docs: install
+	$(BIN)/python -m docs.generate
+
 clean:
 	rm -rf $(VENV) demo-report demo-work .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
