@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from parley_policies.errors import Refused
 from parley_policies.negotiation.checker import check_terms
+from parley_policies.negotiation.encoding import train_encoding
 from parley_policies.negotiation.terms import (
     EncodingTerms,
     GatewayTerms,
@@ -16,6 +17,7 @@ from parley_policies.negotiation.terms import (
     StepTerms,
     Terms,
     TimingTerms,
+    required_threshold,
 )
 from pydantic import ValidationError
 
@@ -249,17 +251,73 @@ def test_days_outside_the_policy_are_refused() -> None:
     assert refusal_of(FEDERATION, "a-clinic", TERMS, today=date(2026, 12, 31)).clause == "identity.valid_from"
 
 
-def test_a_policy_changed_since_the_offer_is_what_counts() -> None:
-    tightened = Federation.of(PARTIES, {"a-clinic": {"clip_max": 1.0}})
-    with pytest.raises(Refused, match=r"sharing\.clip_bound"):
+CHANGED_SINCE: list[tuple[dict[str, object], dict[str, str], str]] = [
+    ({"clip_max": 1.0}, {}, "sharing.clip_bound"),
+    ({"columns": ["age", "ill"]}, {}, "data.columns"),
+    ({"rounds_a_study": 40}, {}, "limits.rounds_a_study"),
+    ({"mib_a_round": 0.00007}, {}, "sharing.mib_a_round"),
+    ({"max_small_changes": 1}, {}, "sums.max_small_changes"),
+    ({"min_parties": 4}, {}, "sums.min_parties.summary"),
+    ({"min_parties": 4, "colluders": 2}, {}, "schemes.colluding_parties_survived"),
+    ({"segments": {"summary": True, "trunk": True}}, {}, "sharing.segments.head:illness"),
+    ({"weight_cap": 0.15}, {}, "sharing.weight_cap"),
+    ({"weight_cap_of_others": 0.15}, {}, "sharing.weight_cap_of_others"),
+    ({}, {"accepted": 'accepted = ["homomorphic"]'}, "schemes.accepted"),
+    ({}, {"exclusions_required": "exclusions_required = true"}, "data.exclusions_required"),
+    ({}, {"denied": 'denied = ["g-fund", "f-fund"]'}, "peers.denied"),
+    ({}, {"controller": 'documents = [ { kind = "dpia", reference = "R", sha256 = "' + "5" * 64 + '" } ]'}, "terms.members.documents"),
+    ({"valid_until": date(2027, 11, 30)}, {}, "identity.valid_until"),
+]
+
+
+@pytest.mark.parametrize(("values", "edits", "clause"), CHANGED_SINCE, ids=lambda item: item if isinstance(item, str) else None)
+def test_a_policy_changed_since_the_offer_is_what_counts(values: dict[str, object], edits: dict[str, str], clause: str) -> None:
+    changed_since = Federation.of(PARTIES, {"a-clinic": values}, {"a-clinic": edits})
+    with pytest.raises(Refused) as caught:
         check_terms(
-            tightened.policy("a-clinic").policy,
-            TERMS,
-            FEDERATION.proposal,
-            FEDERATION.offer("a-clinic"),
-            FEDERATION.members,
+            changed_since.policy("a-clinic").policy,
+            Federation.of(PARTIES).terms(),
+            changed_since.proposal,
+            Federation.of(PARTIES).offer("a-clinic"),
+            changed_since.members,
             today=TODAY,
         )
+    assert caught.value.clause == clause
+
+
+def edited(terms: Terms, *edits: tuple[tuple[str | int, ...], object]) -> Terms:
+    table = listed(terms.model_dump())
+    for path, value in edits:
+        at(*path)(table, value)
+    return Terms.model_validate(table)
+
+
+def test_consistent_tampering_is_refused_by_the_rule_that_it_breaks() -> None:
+    encoding = train_encoding(0.05, len(PARTIES)).model_dump()
+    weaker_threshold = required_threshold(len(PARTIES), 1, gateway_may_lie=False)
+    second = {"name": "trunk", "length": 16, "members": list(PARTIES), "floor": 3}
+    cases: list[tuple[tuple[tuple[tuple[str | int, ...], object], ...], str]] = [
+        (((("clip_bound",), 0.05), ((*TRAIN, "encoding"), encoding)), "terms.clip_bound"),
+        (((("gateway_may_lie",), False), (("threshold",), weaker_threshold)), "schemes.gateway_may_lie"),
+        ((((*PREPROCESS, "segments"), lambda old: [*old, second]),), "terms.steps.preprocess@1.segments"),
+        ((((*MEMBER, "objectives"), ["other"]),), "terms.members"),
+        ((((*HEAD, "members"), ["d-fund", "e-fund", "f-fund", "h-clinic"]),), "terms.steps.head:cost.members"),
+    ]
+    for edits, clause in cases:
+        assert refusal_of(FEDERATION, "a-clinic", edited(TERMS, *edits)).clause == clause
+
+
+def test_a_threshold_that_not_all_members_together_reach_is_refused() -> None:
+    federation = Federation.of(IDS[:3])
+    terms = edited(federation.terms(), (("max_colluders",), 4), (("threshold",), required_threshold(3, 4, gateway_may_lie=True)))
+    assert refusal_of(federation, "a-clinic", terms).clause == "terms.threshold"
+
+
+def test_terms_without_any_part_of_the_model_are_refused() -> None:
+    heads = [segment.model_dump() for segment in FEDERATION.proposal.segments[1:]]
+    federation = replace(FEDERATION, proposal=changed(FEDERATION.proposal, segments=heads))
+    terms = edited(federation.terms(), ((*TRAIN, "segments"), []))
+    assert "at least one segment" in str(refusal_of(federation, "a-clinic", terms))
 
 
 def test_a_member_bent_on_weight_is_held_by_the_others() -> None:

@@ -178,3 +178,23 @@ def test_times_carry_their_zone() -> None:
         send(guard_of(), Leaving.REVEAL, now=datetime(2027, 3, 1, 12, 0))  # noqa: DTZ001 - what must be refused
     east = datetime(2028, 1, 1, 1, 0, tzinfo=timezone(timedelta(hours=2)))  # still the last day in UTC
     assert send(guard_of(), Leaving.REVEAL, now=east).at.tzinfo is UTC
+
+
+def test_nothing_leaves_for_a_gateway_that_the_profile_forbids() -> None:
+    away = guard_of(url="https://gateway.example")
+    assert refused(begin, away).clause == "identity.profile"
+    for kind in Leaving:
+        assert refused(send, away, kind).clause == "identity.profile"
+
+
+def test_what_cannot_be_upheld_stops_rounds_and_offers() -> None:
+    guard = guard_of({"least": 'least = "R1"'})
+    assert refused(begin, guard).clause == "robustness.least"
+    for kind in (*ROUND_KINDS, Leaving.PROPOSAL, Leaving.OFFER, Leaving.ACCEPTANCE, Leaving.START):
+        assert refused(send, guard, kind).clause == "robustness.least"
+
+
+def test_a_step_whose_workload_is_not_permitted_never_begins() -> None:
+    guard = guard_of({"workloads": 'workloads = ["preprocess@1"]'})
+    assert begin(guard, step=0, segments=("summary",)).purpose == "round 7 of preprocess@1"
+    assert refused(begin, guard).clause == "code.workloads"

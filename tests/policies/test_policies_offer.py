@@ -149,6 +149,17 @@ def test_what_the_study_asks_beyond_this_version_is_refused() -> None:
         assert refusal(other).clause == clause
 
 
+def test_diseases_must_be_among_those_granted() -> None:
+    sample = section_edited("purpose", {"prohibited": 'prohibited = []\ndiseases = ["MONDO:0005252"]'})
+    for disease, refused in (("MONDO:0005252", False), ("MONDO:0005148", True)):
+        proposal = changed(sample.proposal, purpose={"uses": ("dpv:ScientificResearch",), "disease": (disease,)})
+        other = Federation(proposal, sample.texts, sample.records, sample.members)
+        if refused:
+            assert refusal(other).clause == "purpose.diseases"
+        else:
+            assert other.offer("a-clinic").party == "a-clinic"
+
+
 def test_objectives_without_labels_here_are_refused() -> None:
     assert refusal(federation(), objectives=()).clause == "data.columns"
     assert refusal(federation(), objectives=("unknown",)).clause == "data.columns"

@@ -17,7 +17,7 @@ from parley_policies.negotiation.offer import Offer
 from parley_policies.negotiation.terms import Terms, required_threshold
 
 from tests.policies.policy_oracle import broken_rules
-from tests.policies.policy_samples import GATEWAY, IDS, TODAY, UNTIL, Federation, changed, key_of, member_of, proposal_of
+from tests.policies.policy_samples import GATEWAY, IDS, TODAY, UNTIL, Federation, changed, key_of, member_of, policy_text, proposal_of
 
 
 def oracle_says(federation: Federation, party: str, terms: Terms) -> list[str]:
@@ -137,6 +137,15 @@ def test_conflicts_name_field_and_parties() -> None:
     other = changed(offers[0], schemes=("homomorphic",))
     with pytest.raises(Conflict, match=r"schemes\.accepted.*a-clinic"):
         propose_terms(federation.proposal, [other, *offers[1:]], federation.members, GATEWAY)
+
+
+def test_nothing_to_share_is_a_conflict() -> None:
+    federation = Federation.of(IDS[:4])
+    heads = [segment.model_dump() for segment in federation.proposal.segments[1:]]
+    federation = replace(federation, proposal=changed(federation.proposal, segments=heads))
+    federation = replace(federation, texts={party: policy_text(party, segments={"summary": True}) for party in federation.texts})
+    conflict = conflict_of(federation)
+    assert (conflict.field, conflict.parties) == ("sharing.segments", IDS[:4])
 
 
 def test_offers_that_do_not_belong_are_refused() -> None:

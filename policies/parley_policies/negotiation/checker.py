@@ -5,8 +5,9 @@ only proposes; what it computed is not trusted. Numbered as the argument goes:
 
 1. the policy is in force, upholdable, and permits this proposal (purpose, gateway, workload, use of the model);
 2. the terms are of this proposal and of the offer that this party made, and of the gateway it knows;
-3. every member is invited, enrolled with this key, and permitted; members that are neither pinned nor trusted on first use count as
-   conspirators: floors less those among them must still reach this party's own, and more conspirators must be survived;
+3. every member is invited, enrolled and has the key we know (whom the policy permits was asked in 1); those that are neither pinned nor
+   trusted on first use count as conspirators: floors less those among them must still reach this party's own, and more conspirators must
+   be survived;
 4. thresholds follow from n and c; what is not negotiable is as strict as the policy;
 5. every segment that holds this party is one that it shares, with a floor that its policy accepts and that can be reached;
 6. rounds, bytes, clip bound, encoding and weights stay inside the policy and the sponsor's wishes.
@@ -19,7 +20,7 @@ from typing import Final
 
 from parley_policies.errors import Refused
 from parley_policies.model.policy import PrivacyPolicy
-from parley_policies.negotiation.clauses import check_columns, check_peers
+from parley_policies.negotiation.clauses import check_columns
 from parley_policies.negotiation.cohorts import HONEST_BESIDE_ONE, smallest_sum, timing_of
 from parley_policies.negotiation.encoding import summary_encoding, train_encoding, upload_mib
 from parley_policies.negotiation.members import Directory, uncounted
@@ -61,7 +62,6 @@ def _check_members(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offe
         raise Refused("terms.members", f"{policy.party} among them", ", ".join(ids))
     for member in terms.members:
         _check_member(member, proposal, members)
-    check_peers(policy, ids, members)
     own = terms.member(policy.party)
     _same("members.offer", offer.digest(), own.offer)
     _same("members.objectives", offer.objectives, own.objectives)
