@@ -1,0 +1,1 @@
+"""The report that people read: facts in, one HTML page out. Pure."""
