@@ -309,15 +309,15 @@ class PartyRound:
         self._same_round(boxes.agreement, boxes.round)
         spec = self.spec
         shares = by_party((read_bound(text, Share, spec.terms, spec.round, spec.base) for text in boxes.shares), "boxes")
-        if spec.me not in shares or not set(shares) <= set(self.adverts):
-            raise RemoteProtocolError("boxes: wanted ours and those of members with keys in this round")
+        if not set(shares) <= set(self.adverts):
+            raise RemoteProtocolError("boxes: wanted only those of members with keys in this round")
         if len(shares) < spec.terms.threshold:
             raise RemoteProtocolError(f"boxes: wanted at least {spec.terms.threshold} members, got {len(shares)}")
         if set(boxes.boxes) != set(shares) - {spec.me}:
             raise RemoteProtocolError(f"boxes: wanted one from each of {sorted(set(shares) - {spec.me})}, got {sorted(boxes.boxes)}")
         split = self._split()
-        if shares[spec.me] != self._statement(split):
-            raise RemoteProtocolError("boxes: our own shares are not the ones that we signed in this round")
+        if shares.get(spec.me) != self._statement(split):
+            raise RemoteProtocolError("boxes: our own shares are missing, or not the ones that we signed in this round")
         rank = spec.terms.rank(spec.me) - 1
         held: dict[str, Mapping[str, bytes]] = {spec.me: {name: parts[rank] for name, parts in split.items()}}
         held |= {owner: self._opened(statement, boxes) for owner, statement in shares.items() if owner != spec.me}
