@@ -14,11 +14,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import typer
 from parley.exits import EXIT_OF, ExitCode
+from parley.main import NOUNS
 from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.model.unsupported import Unsupported, unsupported_clauses
 from parley_policies.model.upheld import Section, Upheld, unit_of, upheld_of
@@ -206,6 +209,61 @@ def problems_table() -> str:
     return "\n".join(lines)
 
 
+def command_line() -> str:
+    """Return every command: how it is called, what it does, its options."""
+    return "\n".join(_noun(noun, _command(module, noun)) for noun, module in NOUNS.items())
+
+
+def _command(module: str, noun: str) -> Any:  # noqa: ANN401 - a command of typer's parser, whose classes moved between its versions
+    found = import_module(module)
+    app = getattr(found, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False)
+        app.command(noun)(getattr(found, noun))
+    return typer.main.get_command(app)
+
+
+def _noun(noun: str, command: Any) -> str:  # noqa: ANN401 - as above
+    verbs = getattr(command, "commands", None)
+    if verbs is None:
+        return "\n".join([f"## parley {noun}", "", *_verb(f"parley {noun}", command)])
+    says = [f"## parley {noun}", "", _plain(command.help), ""]
+    for name, verb in verbs.items():
+        says += [f"### parley {noun} {name}", "", *_verb(f"parley {noun} {name}", verb)]
+    return "\n".join(says)
+
+
+def _verb(name: str, command: Any) -> list[str]:  # noqa: ANN401 - as above
+    shown = [item for item in command.params if item.name != "help"]
+    arguments = [item for item in shown if item.param_type_name == "argument"]
+    options = [item for item in shown if item.param_type_name == "option"]
+    called = " ".join([name, *map(_argument, arguments), *(f"{item.opts[0]} …" for item in options if item.required)])
+    rows = [(f"`{_argument(item)}`", item) for item in arguments] + [
+        (", ".join(f"`{each}`" for each in item.opts), item) for item in options
+    ]
+    lines = [_plain(command.help), "", "```", called + (" [OPTIONS]" if any(not item.required for item in options) else ""), "```", ""]
+    if rows:
+        lines += ["| | | default |", "|---|---|---|"]
+        lines += [f"| {cell} | {_plain(getattr(item, 'help', '')).replace('|', chr(92) + '|')} | {_given(item)} |" for cell, item in rows]
+        lines.append("")
+    return lines
+
+
+def _argument(item: Any) -> str:  # noqa: ANN401 - as above
+    name = (getattr(item, "metavar", None) or item.name.upper()) + ("…" if item.nargs == -1 else "")
+    return name if item.required else f"[{name}]"
+
+
+def _given(item: Any) -> str:  # noqa: ANN401 - as above
+    if item.required:
+        return "must be given"
+    return "" if item.default in (None, False, (), "") or callable(item.default) else f"`{item.default}`"
+
+
+def _plain(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
 def _mermaid(diagram: str) -> str:
     return f"```mermaid\n{diagram}\n```\n"
 
@@ -215,6 +273,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "round-party": lambda: _mermaid(round_diagram(PARTY)),
         "round-gateway": lambda: _mermaid(round_diagram(GATEWAY)),
         "study": lambda: _mermaid(study_diagram()),
+        "command-line": command_line,
         "policy": policy_reference,
         "exit-codes": exit_codes,
         "problems": problems_table,
