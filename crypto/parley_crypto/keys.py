@@ -59,19 +59,20 @@ class VerifyKey:
         """The 32 bytes as 64 hexadecimal digits."""
         return self.raw.hex()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """`SHA256:…`, the short string that people compare outside the gateway."""
         return fingerprint_of(self.raw)
 
     @cached_property
-    def _key(self) -> Ed25519PublicKey:
+    def library_key(self) -> Ed25519PublicKey:
+        """The key as the cryptography library has it, for libraries that take one (request tokens)."""
         return Ed25519PublicKey.from_public_bytes(self.raw)
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Return if `signature` is this key's on `message`; raise VerificationError otherwise."""
         try:
-            self._key.verify(signature, message)
+            self.library_key.verify(signature, message)
         except InvalidSignature as error:
             raise VerificationError(f"signature by {self.fingerprint} does not verify") from error
 
@@ -92,6 +93,11 @@ class SigningKey:
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature on `message` (deterministic, RFC 8032)."""
         return self._key.sign(message)
+
+    @property
+    def library_key(self) -> Ed25519PrivateKey:
+        """The key as the cryptography library has it, for libraries that take one (request tokens)."""
+        return self._key
 
     def seed(self) -> bytes:
         """Return the 32-byte seed, for the keystore alone."""

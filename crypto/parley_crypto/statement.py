@@ -13,9 +13,10 @@ which checks the signature on the bytes first and parses after.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,6 +30,10 @@ class Document(BaseModel):
     """A frozen part of a statement: unknown fields are refused, numbers must be finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Refused: a copy with other values would keep the bytes and digest of the original. Make a new document."""
+        raise TypeError(f"{type(self).__name__}: a document is not copied; make a new one ({update}, {deep})")
 
     @cached_property
     def _canonical(self) -> bytes:

@@ -50,6 +50,7 @@ from parley_party.store import Change, PartyStore
 from parley_party.studies import Negotiation
 from parley_party.tables import EvidenceRow, StudyRow
 
+SETTLE_SECONDS: Final = 1.0
 _LOG: Final = get_log("federation")
 _BROKEN: Final = (ProtocolError, CryptoError, PolicyError, LearningError, StudyError)
 
@@ -79,7 +80,12 @@ class Federation:
         operator = greeting.operator
         countries = {str(operator.get("country", ""))} | {str(item.get("country", "")) for item in operator.get("subprocessors", [])}
         return GatewayTerms(
-            id=greeting.id, key=greeting.key.hex, operator=str(operator.get("legal_name", "")), countries=tuple(sorted(countries))
+            id=greeting.id,
+            key=greeting.key.hex,
+            operator=str(operator.get("legal_name", "")),
+            countries=tuple(sorted(countries)),
+            incident_notice_hours=operator.get("incident_notice_hours"),
+            change_notice_days=operator.get("change_notice_days"),
         )
 
     # running
@@ -116,7 +122,7 @@ class Federation:
             task.cancel()
         for run in self.runs.values():
             await run.close()
-        await self._outbox.close()
+        await self._outbox.settle()
 
     async def _load(self) -> None:
         view, greeting = await self._store.log_view(self.name), self.client.greeting
@@ -131,12 +137,23 @@ class Federation:
                 self._spawn(self._keep_result(row.study))
 
     async def _read_once(self) -> None:
-        wait = self.client.greeting.long_poll_seconds
-        for message in await self.client.inbox(self._cursor, wait):
+        messages = await self._poll()
+        for message in messages:
             async with self._lock:
                 await self._handle(message)
                 self._cursor = message.seq
             await self._outbox.flush()
+
+    async def _poll(self) -> list[Message]:
+        """Wait for messages; if there are none at once, use the time to write down what was sent."""
+        poll = asyncio.create_task(self.client.inbox(self._cursor, self.client.greeting.long_poll_seconds))
+        try:
+            done, _ = await asyncio.wait({poll}, timeout=SETTLE_SECONDS)
+            if not done:
+                await self._outbox.settle()
+            return await poll
+        finally:
+            poll.cancel()
 
     def _spawn(self, work: Awaitable[None]) -> None:
         async def run() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from parley_service.logs import get_log
 
 from parley_party.client import GatewayClient, file_digest
 from parley_party.errors import GatewayRefusedError
-from parley_party.store import Change, Egress, Outgoing, PartyStore
+from parley_party.store import Change, Egress, Outgoing, PartyStore, Sent
 
 _RETRY: Final = frozenset({Slug.RATE_LIMITED, Slug.UNAVAILABLE, Slug.TIMED_OUT, Slug.CLOCK_SKEW, Slug.NOT_AUTHENTICATED, Slug.INTERNAL})
 _LOG: Final = get_log("outbox")
@@ -34,7 +35,7 @@ class Outbox:
         self._clock = clock
         self._waiting: list[Outgoing] = []
         self._flushing = asyncio.Lock()
-        self._written: set[asyncio.Task[None]] = set()
+        self._sent: list[Sent] = []  # acknowledged, and taken off with the next write: after a crash they go out again, and are known
 
     async def load(self) -> None:
         """Take up what an earlier start of this service left."""
@@ -42,7 +43,8 @@ class Outbox:
 
     async def apply(self, change: Change) -> None:
         """Write a change durably; its messages wait here from then on."""
-        added = await self._store.apply(self._federation, change)
+        sent, self._sent = self._sent, []
+        added = await self._store.apply(self._federation, replace(change, sent=sent))
         kept = [item for item in self._waiting if (item.study, item.number) != change.forget_events_of]
         self._waiting = kept + added
 
@@ -53,14 +55,12 @@ class Outbox:
                 message = self._waiting[0]
                 left = await self._send(message)
                 self._waiting = [item for item in self._waiting if item.id != message.id]
-                # Taken off in the background: should it be sent again after a crash, the gateway knows it by its id.
-                task = asyncio.create_task(self._store.sent(self._federation, message, left))
-                self._written.add(task)
-                task.add_done_callback(self._written.discard)
+                self._sent.append(Sent(message.id, tuple(left)))
 
-    async def close(self) -> None:
-        """Wait for what is being written."""
-        await asyncio.gather(*self._written)
+    async def settle(self) -> None:
+        """Write down what was sent, where no other write has taken it along."""
+        if self._sent:
+            await self.apply(Change())
 
     async def _send(self, message: Outgoing) -> list[Egress]:
         left = []

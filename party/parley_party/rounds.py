@@ -99,7 +99,7 @@ class StudyRun:
         self.chain = Chain.start(math.terms.digest())
         self.state = math.first()
         self.open: OpenRound | None = None
-        self._last_round = 0
+        self._rows: dict[int, RoundRow] = {}  # every round entered, as the store holds them
         self._sealing: set[asyncio.Task[None]] = set()
 
     @property
@@ -121,9 +121,8 @@ class StudyRun:
             await self._outbox.apply(Change(version=self._version_row(self.state)))
         else:
             self.state = PublicState.load(version.state)
-        rows = await self._store.rounds(self.study)
-        self._last_round = max((row.number for row in rows), default=0)
-        for row in rows:
+        self._rows = {row.number: row for row in await self._store.rounds(self.study)}
+        for row in self._rows.values():
             if not row.outcome:
                 await self._replay(row)
         if self.open is not None and self.open.state.phase is Phase.COLLECT:
@@ -163,7 +162,7 @@ class StudyRun:
 
     async def on_open(self, opened: RoundOpen, change: Change) -> None:
         """Enter a round that the gateway opens. `change` holds the cursor and the checkpoint that the caller verified."""
-        if opened.round <= self._last_round:
+        if opened.round <= max(self.chain.round, *self._rows, 0):
             await self._outbox.apply(change)
             return
         if opened.previous != self.chain.head:
@@ -176,7 +175,7 @@ class StudyRun:
             raise RemoteProtocolError(f"round {opened.round}: round {self.open.row.number} is open here and can only be finished")
         entered = await self._entered()
         spec = self._spec(opened.round, entered)
-        await self._check_unused(spec.base)
+        self._check_unused(spec.base)
         try:
             verdict = await self._may_begin(spec)
         except Refused as error:
@@ -200,7 +199,7 @@ class StudyRun:
         await self._outbox.apply(
             Change(cursor=change.cursor, log=change.log, round=row, outgoing=self._messages(opened.round, effects), evidence=(verdict,))
         )
-        self._last_round = opened.round
+        self._rows[row.number] = row
         self.open = OpenRound(row, state, self._compute())
 
     def _spec(self, number: int, entered: str) -> PartySpec:
@@ -230,13 +229,13 @@ class StudyRun:
         counted = sorted(self._house.counted(self.math.terms))
         return json.dumps({"counted": counted, "floors": self._house.own_floors(step), "earlier": earlier})
 
-    async def _check_unused(self, base: str) -> None:
-        for row in await self._store.rounds(self.study):
+    def _check_unused(self, base: str) -> None:
+        for row in self._rows.values():
             if row.base == base and (row.sealed or not row.outcome):
                 raise RemoteProtocolError(f"round {row.number} used this base version: it waits to be finished, and no other is entered")
 
     async def _may_begin(self, spec: PartySpec) -> EvidenceRow:
-        begun = [row for row in await self._store.rounds(self.study) if row.outcome in _BEGUN]
+        begun = [row for row in self._rows.values() if row.outcome in _BEGUN]
         verdict = self._house.guard.check_round(
             self._standing,
             step=spec.step,
@@ -387,7 +386,6 @@ class StudyRun:
         else:
             await self._outbox.apply(change)
         self.chain, self.state = chain, state
-        self._last_round = max(self._last_round, listed.round)
         _LOG.info("round opened", study=self.study, round=listed.round, parties=len(listed.survivors), segments=list(listed.openable))
 
     async def _fetch(self, listed: SurvivorList, opened: Opened) -> dict[str, RingVector]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from parley_service.database import Database
-from sqlmodel import Session, col, delete, select
+from sqlalchemy import delete, insert, update
+from sqlmodel import Session, col, select
 
 from parley_party.tables import (
     CertificateRow,
@@ -21,6 +22,7 @@ from parley_party.tables import (
     FederationRow,
     KnownMemberRow,
     OutboxRow,
+    PartyTable,
     RegisteredSumRow,
     RoundEventRow,
     RoundRow,
@@ -67,6 +69,14 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that the gateway acknowledged, and what left with it."""
+
+    message: int
+    left: tuple[Egress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What becomes true in one transaction. Fields left empty change nothing."""
 
@@ -81,7 +91,7 @@ class Change:
     registered: Sequence[RegisteredSumRow] = ()
     evidence: Sequence[EvidenceRow] = ()
     forget_events_of: tuple[str, int] | None = None
-    rounds_closed: Sequence[RoundRow] = field(default_factory=tuple)
+    sent: Sequence[Sent] = ()
 
 
 class PartyStore:
@@ -152,15 +162,6 @@ class PartyStore:
         query = select(OutboxRow).where(OutboxRow.federation == federation).order_by(col(OutboxRow.id))
         return [_outgoing(row) for row in await self._all(query)]
 
-    async def sent(self, federation: str, message: Outgoing, left: Sequence[Egress]) -> None:
-        """Take a message off the outbox and write down what left with it."""
-
-        def write(session: Session) -> None:
-            session.exec(delete(OutboxRow).where(col(OutboxRow.id) == message.id))
-            session.add_all(EgressRow(federation=federation, **_fields(item)) for item in left)
-
-        await self._database.run(write)
-
     async def egress(self, study: str | None) -> list[Egress]:
         """Return what left, newest last, of one study or of all."""
         query = select(EgressRow).order_by(col(EgressRow.id).desc()).limit(EGRESS_SHOWN)
@@ -195,28 +196,50 @@ class PartyStore:
         return await self._database.run(lambda session: list(session.exec(query).all()))
 
 
-def _fields(item: Egress) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in ("at", "study", "round", "kind", "size", "agreement", "verdict")}
-
-
 def _apply(session: Session, federation: str, change: Change) -> list[Outgoing]:
     _apply_federation(session, federation, change)
-    for row in (change.study, change.round, change.version, change.certificate, *change.rounds_closed):
+    _apply_sent(session, federation, change.sent)
+    for row in (change.study, change.round, change.version, change.certificate):
         if row is not None:
-            session.merge(row)
-    session.add_all(change.registered)
-    session.add_all(change.evidence)
+            _put(session, [row])
+    _put(session, change.registered)
+    _put(session, change.evidence)
     if change.event is not None:
         study, number, kind, body = change.event
-        session.add(RoundEventRow(study=study, number=number, kind=kind, body=body))
+        _put(session, [RoundEventRow(study=study, number=number, kind=kind, body=body)])
     if change.forget_events_of is not None:
         study, number = change.forget_events_of
-        session.exec(delete(RoundEventRow).where(col(RoundEventRow.study) == study, col(RoundEventRow.number) == number))
-        session.exec(delete(OutboxRow).where(col(OutboxRow.study) == study, col(OutboxRow.number) == number))
-    rows = [OutboxRow(federation=federation, **_message(item)) for item in change.outgoing]
-    session.add_all(rows)
-    session.flush()
-    return [_outgoing(row) for row in rows]
+        session.execute(delete(RoundEventRow).where(col(RoundEventRow.study) == study, col(RoundEventRow.number) == number))
+        session.execute(delete(OutboxRow).where(col(OutboxRow.study) == study, col(OutboxRow.number) == number))
+    return [_wait(session, federation, item) for item in change.outgoing]
+
+
+def _put(session: Session, rows: Sequence[PartyTable]) -> None:
+    """Write rows of one table, replacing those with the same key. Plain statements: the unit of work costs more than the write."""
+    if rows:
+        table = type(rows[0])
+        session.execute(insert(table).prefix_with("OR REPLACE"), [_values(row) for row in rows])
+
+
+def _values(row: PartyTable) -> dict[str, Any]:
+    return {name: value for name, value in row.model_dump().items() if not (name == "id" and value is None)}
+
+
+def _wait(session: Session, federation: str, item: Outgoing) -> Outgoing:
+    row = OutboxRow(federation=federation, **_message(item))
+    session.add(row)
+    session.flush()  # gives the id
+    return replace(item, id=row.id or 0)
+
+
+def _apply_sent(session: Session, federation: str, sent: Sequence[Sent]) -> None:
+    if sent:
+        session.execute(delete(OutboxRow).where(col(OutboxRow.id).in_([item.message for item in sent])))
+        _put(session, [EgressRow(federation=federation, **_fields(left)) for item in sent for left in item.left])
+
+
+def _fields(item: Egress) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in ("at", "study", "round", "kind", "size", "agreement", "verdict")}
 
 
 def _message(item: Outgoing) -> dict[str, Any]:
@@ -230,12 +253,11 @@ def _outgoing(row: OutboxRow) -> Outgoing:
 def _apply_federation(session: Session, federation: str, change: Change) -> None:
     if change.cursor is None and change.log is None:
         return
-    row = session.get(FederationRow, federation) or FederationRow(name=federation)
-    if change.cursor is not None:
-        row.cursor = max(row.cursor, change.cursor)
+    session.execute(insert(FederationRow).prefix_with("OR IGNORE"), [FederationRow(name=federation).model_dump()])
+    values: dict[str, Any] = {} if change.cursor is None else {"cursor": change.cursor}
     if change.log is not None:
-        row.log_size, row.log_root = change.log
-    session.add(row)
+        values |= {"log_size": change.log[0], "log_root": change.log[1]}
+    session.execute(update(FederationRow).where(col(FederationRow.name) == federation).values(**values))
 
 
 def members_json(members: Sequence[str] | frozenset[str]) -> str:

@@ -37,7 +37,6 @@ from typing import Final
 
 import jwt
 from blake3 import blake3
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jwt.types import Options
 from parley_crypto.keys import SigningKey, VerifyKey
 from parley_protocol.limits import (
@@ -109,7 +108,7 @@ def make_token(
         "bdh": digest or body_digest(body),
         "ins": instance,
     }
-    return jwt.encode(claims, Ed25519PrivateKey.from_private_bytes(key.seed()), algorithm=ALGORITHM)
+    return jwt.encode(claims, key.library_key, algorithm=ALGORITHM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +183,7 @@ class TokenVerifier:
         if key is None:
             raise RequestError(f"party {issuer!r} is not enrolled at this gateway, or was revoked", problem=Slug.UNKNOWN_PARTY)
         try:  # 3
-            claims = jwt.decode(token, Ed25519PublicKey.from_public_bytes(key.raw), algorithms=[ALGORITHM], options=_OURS)
+            claims = jwt.decode(token, key.library_key, algorithms=[ALGORITHM], options=_OURS)
         except jwt.InvalidAlgorithmError as error:
             raise _refused("token", wanted=f"algorithm {ALGORITHM}", got="another") from error
         except jwt.InvalidSignatureError as error:
