@@ -32,8 +32,11 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Refused: a copy with other values would keep the bytes and digest of the original. Make a new document."""
-        raise TypeError(f"{type(self).__name__}: a document is not copied; make a new one ({update}, {deep})")
+        """Return a copy with other values, which computes its bytes and digest anew instead of keeping the original's."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in set(copied.__dict__) - set(type(self).model_fields):
+            del copied.__dict__[name]
+        return copied
 
     @cached_property
     def _canonical(self) -> bytes:
