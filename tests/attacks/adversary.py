@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from parley_crypto import ring, sharing
@@ -44,6 +44,7 @@ from parley_protocol.party_round import PartyRound, PartySpec, check_may_follow
 
 from tests.simulator import START, party_ids, party_key
 
+Message = TypeVar("Message", bound=Document)
 Relay = Keys | Boxes | ListProposal | Certified | RoundAborted
 KINDS: dict[type[Document], str] = {of: kind for kind, of in RELAYS.items()}
 SIX = tuple(party_ids(6))
@@ -54,6 +55,11 @@ SEGMENTS: dict[str, tuple[int, list[int] | None]] = {"trunk": (8, None), "head:a
 def content(text: str, of: type[Any]) -> Any:  # noqa: ANN401 - whichever statement the envelope holds
     """Return the statement in an envelope, as an adversary reads it: without checking anything."""
     return of.parse(Envelope.load(text.encode()).payload)
+
+
+def altered(message: Message, changes: Mapping[str, object]) -> Message:
+    """Return a message with other values in some fields."""
+    return type(message).model_validate({name: getattr(message, name) for name in type(message).model_fields} | dict(changes))
 
 
 def snapshot(state: PartyRound) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from parley_protocol.ids import Phase
 from parley_protocol.messages import Advertise, Keys, SharePost
 from parley_protocol.party_round import PartyRound
 
-from tests.attacks.adversary import SIX, Stage, content
+from tests.attacks.adversary import SIX, Stage, altered, content
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
 from tests.simulator import GATEWAY_KEY, make_terms, party_key
 
@@ -94,7 +94,7 @@ def show_two_sets_of_keys_of_one_member() -> None:
     stage = start()
     other = with_gateways_keys(stage, COLLUDER).sign(party_key(COLLUDER)).dump().decode()
     keys = stage.keys()
-    stage.show(VICTIM, keys.model_copy(update={"adverts": (*keys.adverts, other)}))
+    stage.show(VICTIM, altered(keys, {"adverts": (*keys.adverts, other)}))
 
 
 def repeat_a_members_key() -> None:

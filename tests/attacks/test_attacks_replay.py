@@ -18,7 +18,7 @@ from parley_protocol.messages import Advertise, Manifest, Reveal, Share, Survivo
 from parley_protocol.party_round import PartyRound
 from parley_protocol.phases import PARTY
 
-from tests.attacks.adversary import KINDS, SIX, Relay, Stage
+from tests.attacks.adversary import KINDS, SIX, Relay, Stage, altered
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
 from tests.simulator import make_terms, party_key
 
@@ -58,7 +58,7 @@ def replay_a_certificate(world: str) -> None:
     """The certificate is genuine, of the same members, and of elsewhere."""
     stage, other = Stage(TERMS).to(Phase.REVEAL), ELSEWHERE[world]().to(Phase.REVEAL)
     genuine = other.signed(other.listed(), SIX)
-    stage.show(VICTIM, stage.signed(stage.listed(), SIX).model_copy(update={"certificate": genuine.certificate}))
+    stage.show(VICTIM, altered(stage.signed(stage.listed(), SIX), {"certificate": genuine.certificate}))
 
 
 def wrap_an_old_message(phase: Phase, field: str, value: object) -> None:
@@ -70,14 +70,14 @@ def wrap_an_old_message(phase: Phase, field: str, value: object) -> None:
         messages[phase] = stage.proposal(stage.listed())
     if phase is Phase.REVEAL:
         messages[phase] = stage.signed(stage.listed(), SIX)
-    stage.show(VICTIM, messages[phase].model_copy(update={field: value}))
+    stage.show(VICTIM, altered(messages[phase], {field: value}))
 
 
 def open_ones_own_box() -> None:
     """The victim's box to a member comes back to it as that member's: the two have one secret in common."""
     stage = Stage(TERMS).to(Phase.SHARE)
     boxes = stage.boxes(VICTIM)
-    stage.show(VICTIM, boxes.model_copy(update={"boxes": {**boxes.boxes, PEER: stage.posts[VICTIM].boxes[PEER]}}))
+    stage.show(VICTIM, altered(boxes, {"boxes": {**boxes.boxes, PEER: stage.posts[VICTIM].boxes[PEER]}}))
 
 
 def sign_a_list_under_another_type() -> None:
@@ -170,7 +170,7 @@ def test_a_box_for_someone_else_does_not_open() -> None:
     boxes, others = stage.boxes(VICTIM), stage.boxes(PEER)
     swapped = {sender: others.boxes.get(sender, box) for sender, box in boxes.boxes.items()}
     with pytest.raises(RemoteProtocolError, match="does not open"):
-        stage.show(VICTIM, boxes.model_copy(update={"boxes": swapped}))
+        stage.show(VICTIM, altered(boxes, {"boxes": swapped}))
 
 
 def test_a_statement_of_another_type_is_refused() -> None:

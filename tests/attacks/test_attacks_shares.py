@@ -19,7 +19,7 @@ from parley_protocol.ids import Phase
 from parley_protocol.messages import Advertise, Boxes, Share, SharePost
 from parley_protocol.party_round import PartyRound
 
-from tests.attacks.adversary import SEGMENTS, SIX, Stage, content
+from tests.attacks.adversary import SEGMENTS, SIX, Stage, altered, content
 from tests.attacks.guards import Attack, Guard, check_mutations, check_refused
 from tests.simulator import make_terms, party_key
 
@@ -111,13 +111,13 @@ def hold_a_box_back() -> None:
     whole = stage.boxes(VICTIM)
     kept = {party: box for party, box in whole.boxes.items() if party != OTHER}
     with suppress(KeyError):  # an accident instead of a refusal
-        stage.show(VICTIM, whole.model_copy(update={"boxes": kept}))
+        stage.show(VICTIM, altered(whole, {"boxes": kept}))
 
 
 def slip_a_box_in() -> None:
     stage = shared()
     whole = stage.boxes(VICTIM)
-    stage.show(VICTIM, whole.model_copy(update={"boxes": {**whole.boxes, "party-999": whole.boxes[OTHER]}}))
+    stage.show(VICTIM, altered(whole, {"boxes": {**whole.boxes, "party-999": whole.boxes[OTHER]}}))
 
 
 def opened(words: str, operand: str = "") -> tuple[Guard]:
@@ -159,7 +159,7 @@ def test_a_box_that_is_none_is_refused_and_its_sender_named(box: str) -> None:
     stage = shared()
     whole = stage.boxes(VICTIM)
     with pytest.raises(RemoteProtocolError, match=f"box of {COLLUDER}"):
-        stage.show(VICTIM, whole.model_copy(update={"boxes": {**whole.boxes, COLLUDER: box}}))
+        stage.show(VICTIM, altered(whole, {"boxes": {**whole.boxes, COLLUDER: box}}))
 
 
 def test_shares_of_fewer_than_t_members_rebuild_nothing_that_was_signed() -> None:
