@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from parley_protocol.limits import INBOX_ANSWER_BYTES, INBOX_MESSAGES
@@ -39,6 +40,10 @@ class _Box:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     polls: int = 0
     read: int = 0
+
+    def above(self, after: int) -> list[bytes]:
+        """Return what is kept with a number above `after`, oldest first; the newest are at hand."""
+        return [row for _, row in takewhile(lambda kept: kept[0] > after, reversed(self.kept))][::-1]
 
 
 class Inbox:
@@ -87,13 +92,11 @@ class Inbox:
                 return []
 
     async def _rows(self, party: str, box: _Box, after: int) -> list[bytes]:
-        if after >= box.floor:
-            return [row for seq, row in box.kept if seq > after][:INBOX_MESSAGES]
-        up_to = self._last
-        stored = await self._store.messages_after(party, after, up_to, INBOX_MESSAGES)
-        if not stored:
-            return [row for seq, row in box.kept if seq > after][:INBOX_MESSAGES]
-        return [fragment(message) for message in stored]
+        if after < box.floor:
+            stored = await self._store.messages_after(party, after, self._last, INBOX_MESSAGES)
+            if stored:
+                return [fragment(message) for message in stored]
+        return box.above(after)[:INBOX_MESSAGES]
 
     def read(self, party: str) -> int:
         """Return the number up to which a party has said that it read, 0 if it has said nothing since the start."""

@@ -136,25 +136,28 @@ class Intake:
         """Keep a complete upload: a manifest of an open round names it."""
         self._pinned.add((party, digest))
 
-    def release(self, uploads: Iterable[tuple[str, str]]) -> None:
-        """Delete uploads: their round is closed."""
-        for party, digest in uploads:
-            self._pinned.discard((party, digest))
-            self._drop(party, digest)
-
-    def sweep(self, parties: Iterable[str], before: float) -> None:
-        """Delete uploads of these parties that no manifest names and that had their last chunk before `before` (unix seconds)."""
-        for party in parties:
-            for digest in self._loose(party):
-                if self._touched.get((party, digest), 0.0) < before:
-                    self._drop(party, digest)
+    async def release(self, uploads: Iterable[tuple[str, str]], members: Iterable[str], opened_at: float) -> None:
+        """Delete the uploads of a closed round, and those of its members that nobody names and that are older than the round."""
+        done = list(uploads)
+        self._pinned.difference_update(done)
+        old = [(party, name) for party in members for name in self._loose(party) if self._touched.get((party, name), 0.0) < opened_at]
+        paths = [path for party, digest in {*done, *old} for path in self._forget(party, digest)]
+        await asyncio.to_thread(_unlink, paths)
 
     def _drop(self, party: str, digest: str) -> None:
+        _unlink(self._forget(party, digest))
+
+    def _forget(self, party: str, digest: str) -> list[Path]:
+        """Take an upload out of the books and return its files."""
         self._touched.pop((party, digest), None)
-        self._whole.pop((party, digest), None)
-        self._held.get(party, {}).pop(digest, None)
-        for name in (digest, digest + _PART):
-            (self._spool / party / name).unlink(missing_ok=True)
+        folder = self._spool / party
+        paths = [folder / digest] if self._whole.pop((party, digest), None) is not None else []
+        return paths + ([folder / (digest + _PART)] if self._held.get(party, {}).pop(digest, None) is not None else [])
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _write(folder: Path, digest: str, offset: int, chunk: bytes, known: str | None, *, is_last: bool) -> str | None:

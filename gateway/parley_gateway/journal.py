@@ -98,6 +98,7 @@ class Journal:
         self._on_failure: Final = on_failure
         self._last_message = last_message
         self._waiting: list[tuple[Entries, asyncio.Future[None]]] = []
+        self._writing: list[asyncio.Future[None]] = []
         self._pump: asyncio.Task[None] | None = None
         self._failed: ServiceError | None = None
 
@@ -117,6 +118,7 @@ class Journal:
         self._waiting.append((draft.entries, future))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._write())
+            self._pump.add_done_callback(self._require_written)
         return future
 
     def _number(self, entries: Entries) -> None:
@@ -132,10 +134,11 @@ class Journal:
             together = Entries()
             for entries, _ in group:
                 together.absorb(entries)
+            self._writing = [future for _, future in group]
             try:
                 await self._store.commit(together)
             except ServiceError as error:
-                self._fail(error, [future for _, future in group])
+                self._fail(error)
                 return
             if together.checkpoint is not None:
                 self._log.publish(together.checkpoint)
@@ -144,10 +147,15 @@ class Journal:
                 if not future.done():  # its waiter may be gone
                     future.set_result(None)
 
-    def _fail(self, error: ServiceError, futures: list[asyncio.Future[None]]) -> None:
+    def _require_written(self, pump: asyncio.Task[None]) -> None:
+        """A fault of ours in writing is a failure of the store too: nobody may wait for what is not written."""
+        if not pump.cancelled() and (error := pump.exception()) is not None:
+            self._fail(StoreError(f"writing failed: {error!r}", problem=Slug.INTERNAL))
+
+    def _fail(self, error: ServiceError) -> None:
         self._failed = error
         waiting, self._waiting = self._waiting, []
-        for future in [*futures, *(future for _, future in waiting)]:
+        for future in [*self._writing, *(future for _, future in waiting)]:
             if not future.done():
                 future.set_exception(StoreError(f"the store failed: {error}"))
                 future.exception()  # looked at: nobody may be waiting
@@ -156,7 +164,7 @@ class Journal:
     def abandon(self, draft: Draft) -> None:
         """Say that a draft was left unfinished. If anything stands in it, memory says what the disk never will: the journal fails."""
         if draft.entries != Entries():
-            self._fail(StoreError("a change was left unfinished", problem=Slug.INTERNAL), [])
+            self._fail(StoreError("a change was left unfinished", problem=Slug.INTERNAL))
 
     async def settle(self) -> None:
         """Return when everything recorded is written."""

@@ -55,6 +55,7 @@ class Rounds:
         self._newest = (agreement.dump().decode(), leaf)  # what the next RoundOpen proves to be in the log
         self._number = last
         self.chain = Chain.start(terms.digest())
+        self._heads = [terms.digest()]  # the agreement, then each certificate
         self._done = [0] * len(terms.steps)
         self._joined: list[tuple[int, dict[str, JoinedRound]]] = []
         self.state: GatewayRound | None = None
@@ -76,6 +77,7 @@ class Rounds:
 
     def _certified(self, listed: SurvivorList, entry: CertificateEntry) -> None:
         self.chain = self.chain.certified(self.terms.steps[listed.step], listed)
+        self._heads.append(self.chain.head)
         self._done[listed.step] += 1
         self._newest = (entry.certificate, entry.leaf)
         self._joined.append(
@@ -324,8 +326,7 @@ class Rounds:
         else:
             self.open_next(draft)
         await self._desk.journal.record(draft)
-        self._desk.intake.release(uploads)
-        self._desk.intake.sweep(self._members, state.spec.opened_at)
+        await self._desk.intake.release(uploads, self._members, state.spec.opened_at)
 
     def _log_certificate(self, draft: Draft, state: GatewayRound, statement: Envelope) -> None:
         if state.certificate is None or state.listed is None:
@@ -390,6 +391,10 @@ class Rounds:
     def certificates(self) -> int:
         """Certified rounds so far."""
         return len(self._joined)
+
+    def is_moment(self, certificates: int, head: str | None) -> bool:
+        """Whether `head` was the newest certificate when there were so many; the agreement's digest before the first."""
+        return certificates < len(self._heads) and self._heads[certificates] == head
 
     def participation(self, party: str) -> tuple[tuple[JoinedRound, ...], tuple[int, ...]]:
         """Return the rounds that a member joined, with what it uploaded, and the certified rounds without it."""

@@ -10,9 +10,9 @@ import asyncio
 import ipaddress
 import json
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 import structlog
@@ -83,6 +83,7 @@ class Routes:
         self._limiter: Final = RateLimiter(per_second=rate, burst=rate * _BURST_SECONDS)
         self._strangers: Final = RateLimiter(per_second=_STRANGERS_PER_SECOND, burst=_STRANGERS_PER_SECOND * _BURST_SECONDS)
         self._sums: dict[str, tuple[int, bytes]] = {}
+        self._requests: Final = count(1)  # since this start
 
     def application(self) -> web.Application:
         """Return the application to serve."""
@@ -110,7 +111,7 @@ class Routes:
     @web.middleware
     async def _observed(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Count the request, and name it in the log of whatever happens in it."""
-        structlog.contextvars.bind_contextvars(request=secrets.token_hex(6))
+        structlog.contextvars.bind_contextvars(request=next(self._requests))
         try:
             response = await handler(request)
         finally:

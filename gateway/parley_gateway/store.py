@@ -7,16 +7,15 @@ on after a failed write would replay something else than what happened.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from parley_protocol.codec import RELAYS
 from parley_service.database import Database, migrate, open_engine, read_store
 from parley_service.errors import StoreError
-from sqlalchemy import bindparam, func
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, SQLModel, col, delete, insert, select, update
+from sqlmodel import Session, SQLModel, col, select
 
 from parley_gateway.entries import (
     Answer,
@@ -33,6 +32,7 @@ from parley_gateway.entries import (
     StudyEntry,
 )
 from parley_gateway.tables import (
+    METADATA,
     AnswerRow,
     CertificateRow,
     CheckpointRow,
@@ -54,6 +54,13 @@ OPEN: Final = "open"
 NOTES_SHOWN: Final = 1_000
 E = TypeVar("E")
 T = TypeVar("T")
+
+
+def create_store(path: Path) -> None:
+    """Make an empty store at `path`; StoreError if that cannot be."""
+    engine = open_engine(path)
+    migrate(engine, PACKAGE)
+    engine.dispose()
 
 
 class GatewayStore:
@@ -122,66 +129,81 @@ class GatewayStore:
         return await self._database.run(lambda session: _all(session, query, Note))
 
     def _write(self, session: Session, entries: Entries) -> None:
-        for kind, rows in (
-            (MemberRow, entries.members),
-            (InviteRow, entries.invites),
-            (StudyRow, entries.studies),
-            (AnswerRow, entries.answers),
-            (RoundRow, entries.rounds),
-        ):
-            for row in rows:
-                session.merge(kind(**_columns(row)))
-        for member in entries.members:
-            for key in (member.identity, member.authentication):
-                session.merge(EnrolledKeyRow(key=key, party=member.party))
-        session.flush()
-        self._write_events(session, entries)
-        _insert(session, MessageRow, entries.messages)
-        _insert(session, PostedRow, entries.posts)
-        _insert(session, CertificateRow, entries.certificates)
-        _insert(session, LeafRow, entries.leaves)
-        _insert(session, NoteRow, entries.notes, without="seq")
-        _delete_read(session, entries.read)
+        connection = session.connection()
+        _replace(connection, MemberRow, entries.members)
+        keys = [(key, member.party) for member in entries.members for key in (member.identity, member.authentication)]
+        _replace_rows(connection, EnrolledKeyRow, [{"key": key, "party": party} for key, party in keys])
+        _replace(connection, InviteRow, entries.invites)
+        _replace(connection, StudyRow, entries.studies)
+        _replace(connection, AnswerRow, entries.answers)
+        _replace(connection, RoundRow, entries.rounds)
+        self._write_events(connection, entries)
+        _insert(connection, MessageRow, [_columns(row) for row in entries.messages])
+        _insert(connection, PostedRow, [_columns(row) for row in entries.posts])
+        _insert(connection, CertificateRow, [_columns(row) for row in entries.certificates])
+        _insert(connection, LeafRow, [_columns(row) for row in entries.leaves])
+        _insert(connection, NoteRow, [{"study": note.study, "at": note.at, "text": note.text} for note in entries.notes])
+        if entries.read:  # never the newest message of all: its number is the counter
+            connection.execute(_FORGET_READ, [{"p": party, "n": seq} for party, seq in entries.read.items()])
         if entries.shown:
-            session.connection().execute(_SHOW, [{"p": party, "n": leaves} for party, leaves in entries.shown.items()])
+            connection.execute(_SHOW, [{"p": party, "n": leaves} for party, leaves in entries.shown.items()])
         if entries.checkpoint is not None:
-            session.merge(CheckpointRow(id=1, size=entries.checkpoint[0], note=entries.checkpoint[1]))
-        for name, value in entries.facts.items():
-            session.merge(FactRow(name=name, value=value))
+            size, note = entries.checkpoint
+            _replace_rows(connection, CheckpointRow, [{"id": 1, "size": size, "note": note}])
+        _replace_rows(connection, FactRow, [{"name": name, "value": value} for name, value in entries.facts.items()])
 
-    def _write_events(self, session: Session, entries: Entries) -> None:
+    def _write_events(self, connection: Connection, entries: Entries) -> None:
         for event in entries.events:
             wanted = self._written.get((event.study, event.round), 0)
             if event.seq != wanted:
                 raise StoreError(f"events of {event.study}, round {event.round}", wanted=f"number {wanted} next", got=str(event.seq))
             self._written[event.study, event.round] = wanted + 1
-        _insert(session, RoundEventRow, entries.events)
+        _insert(connection, RoundEventRow, [_columns(row) for row in entries.events])
         for study, number in entries.forgotten:
             self._written.pop((study, number), None)
-            session.connection().execute(delete(RoundEventRow).where(col(RoundEventRow.study) == study, col(RoundEventRow.round) == number))
+            connection.execute(_FORGET_EVENTS, {"s": study, "n": number})
 
 
-_SHOW = update(MemberRow).where(col(MemberRow.party) == bindparam("p")).values(shown=bindparam("n"))
+# Statements are made once: what SQLAlchemy derives from one is kept with it.
+
+_INSERT: Final = {table: insert(table) for table in METADATA.sorted_tables}
+_REMOVE: Final = {
+    table: delete(table).where(*(column == bindparam(f"old_{column.name}") for column in table.primary_key.columns))
+    for table in METADATA.sorted_tables
+}
+_SHOW: Final = update(MemberRow).where(col(MemberRow.party) == bindparam("p")).values(shown=bindparam("n"))
+_FORGET_EVENTS: Final = delete(RoundEventRow).where(col(RoundEventRow.study) == bindparam("s"), col(RoundEventRow.round) == bindparam("n"))
+_FORGET_READ: Final = delete(MessageRow).where(
+    col(MessageRow.party) == bindparam("p"), col(MessageRow.seq) <= bindparam("n"), or_(*(col(MessageRow.kind) == kind for kind in RELAYS))
+)
 
 
 def _columns(entry: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the frozen classes of `entries`
-    return {item.name: getattr(entry, item.name) for item in fields(entry)}
+    return {name: getattr(entry, name) for name in entry.__slots__}
 
 
-def _insert(session: Session, row: type[SQLModel], entries: Sequence[Any], *, without: str = "") -> None:
-    if entries:
-        rows = [_columns(entry) for entry in entries]
-        for columns in rows:
-            columns.pop(without, None)
-        session.connection().execute(insert(row), rows)
+def _table(row: type[SQLModel]) -> Table:
+    return METADATA.tables[str(row.__tablename__)]
 
 
-def _delete_read(session: Session, read: dict[str, int]) -> None:
-    """Delete the messages of rounds that parties have read. The newest message of all is never among them: its number is the counter."""
-    for party, seq in read.items():
-        session.connection().execute(
-            delete(MessageRow).where(col(MessageRow.party) == party, col(MessageRow.seq) <= seq, col(MessageRow.kind).in_(tuple(RELAYS)))
-        )
+def _insert(connection: Connection, row: type[SQLModel], rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(_INSERT[_table(row)], rows)
+
+
+def _replace(connection: Connection, row: type[SQLModel], entries: Sequence[Any]) -> None:
+    """Write entries over those of the same key. Of several for one key the last counts."""
+    _replace_rows(connection, row, [_columns(entry) for entry in entries])
+
+
+def _replace_rows(connection: Connection, row: type[SQLModel], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    table = _table(row)
+    keys = [column.name for column in table.primary_key.columns]
+    newest = {tuple(columns[key] for key in keys): columns for columns in rows}
+    connection.execute(_REMOVE[table], [{f"old_{key}": value for key, value in zip(keys, found, strict=True)} for found in newest])
+    connection.execute(_INSERT[table], list(newest.values()))
 
 
 def _all(session: Session, query: Any, entry: Callable[..., E]) -> tuple[E, ...]:  # noqa: ANN401 - select() of any table

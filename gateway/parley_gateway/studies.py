@@ -1,7 +1,7 @@
 """All studies of a gateway: takes the posts of parties to the study they belong to, starts and stops studies, and lets time pass for them.
 
-A closing event must count the certificates, so a member's signed STOP stands in the log itself only if it names the newest one; where a
-round had to be finished first, the gateway's own event says who stopped and why.
+A member's signed STOP stands in the log at once and names the newest certificate that the member had seen. It closes nothing: a round with
+uploads is finished first, and then the gateway's own event closes the study and counts its certificates.
 """
 
 from __future__ import annotations
@@ -257,10 +257,18 @@ class Studies:
             return
         if event.change is not StudyChange.STOPPED:
             raise RemoteProtocolError(f"stop of study {record.id}", wanted=StudyChange.STOPPED, got=event.change)
-        record.entry = replace(record.entry, stop=envelope.dump().decode())
-        self._stop_rounds(draft, record)
+        rounds = self._rounds[record.id]
+        if not rounds.is_moment(event.certificates, event.head):
+            raise RemoteProtocolError(
+                f"stop of study {record.id}", wanted="a certificate of this study", got=f"number {event.certificates}, {event.head}"
+            )
+        if record.entry.stop:
+            return  # somebody has asked already
+        draft.append(envelope)
+        self._stop_rounds(draft, record, envelope)
 
-    def _stop_rounds(self, draft: Draft, record: StudyRecord) -> None:
+    def _stop_rounds(self, draft: Draft, record: StudyRecord, asked: Envelope) -> None:
+        record.entry = replace(record.entry, stop=asked.dump().decode())
         draft.entries.studies.append(record.entry)
         if not self._rounds[record.id].stop(draft, self._stop_reason(record)):
             draft.note(record.id, "a stop was asked for; the open round is finished first")
@@ -280,9 +288,7 @@ class Studies:
         if rounds is None:
             self._negotiation.terminate(draft, record, f"taken back by the gateway's operator: {reason}")
         else:
-            event = self._gateway_event(record, rounds, StudyChange.STOPPED, reason, draft.now)
-            record.entry = replace(record.entry, stop=event.dump().decode())
-            self._stop_rounds(draft, record)
+            self._stop_rounds(draft, record, self._gateway_event(record, rounds, StudyChange.STOPPED, reason, draft.now))
         await self._desk.journal.record(draft)
         return record
 
@@ -302,7 +308,7 @@ class Studies:
     def _close(self, record: StudyRecord, draft: Draft, change: StudyChange, reason: str) -> None:
         """Write a running study's end: the event, every member's participation, and the news to all."""
         rounds = self._rounds[record.id]
-        event = self._closing_event(record, rounds, change, reason, draft.now)
+        event = self._gateway_event(record, rounds, change, reason, draft.now)
         draft.append(event)
         for party in record.members:
             joined, missed = rounds.participation(party)
@@ -314,14 +320,6 @@ class Studies:
         draft.send(record.members, Move.CHANGED, record.id, Changed(event=event.dump().decode()))
         draft.note(record.id, f"{change.value}: {reason}")
         _LOG.info("study.closed", study=record.id, change=change.value, certificates=rounds.certificates)
-
-    def _closing_event(self, record: StudyRecord, rounds: Rounds, change: StudyChange, reason: str, now: float) -> Envelope:
-        if record.entry.stop and change is StudyChange.STOPPED:
-            asked = load_envelope(record.entry.stop, "stop")
-            event = StudyEvent.parse(asked.payload)
-            if (event.certificates, event.head) == (rounds.certificates, rounds.chain.head):
-                return asked
-        return self._gateway_event(record, rounds, change, reason, now)
 
     # reading
 

@@ -20,7 +20,6 @@ def upgrade() -> None:
         sa.Column("offer", sa.String(), nullable=False),
         sa.Column("declined", sa.Boolean(), nullable=False),
         sa.Column("accepted", sa.Boolean(), nullable=False),
-        sa.Column("shown", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("study", "party"),
     )
     op.create_table(
@@ -101,6 +100,7 @@ def upgrade() -> None:
         sa.Column("leaf", sa.Integer(), nullable=False),
         sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("shown", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("party"),
     )
     op.create_table(
@@ -154,6 +154,7 @@ def upgrade() -> None:
         sa.Column("agreement", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("stop", sa.String(), nullable=False),
+        sa.Column("leaf", sa.Integer(), nullable=False),
         sa.Column("changed_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("study"),
     )
