@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "quickstart.md"
 SAMPLES = ROOT / "docs" / "examples" / "quickstart"
 NEEDED = {"gateway", "member", "party", "data", "policy", "study", "agreement", "model", "audit"}
+PORT = 8443
 COMMAND_SECONDS = 120.0
 REPEAT_SECONDS = 120.0
 _BLOCK = re.compile(r"(?:^<!-- (terminal|file|not followed): (.+?) -->\n+)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -54,10 +56,10 @@ class Step:
     file: str = ""
 
 
-def steps() -> list[Step]:
-    """Return the page's blocks in order; ValueError for one that the page does not mark."""
+def steps(port: int = PORT) -> list[Step]:
+    """Return the page's blocks in order, with another port than the page's where one is given; ValueError for an unmarked block."""
     found = []
-    for kind, argument, _, text in _BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+    for kind, argument, _, text in _BLOCK.findall(PAGE.read_text(encoding="utf-8").replace(f":{PORT}", f":{port}")):
         match kind:
             case "terminal":
                 name, _, rest = argument.partition(", ")
@@ -156,6 +158,18 @@ def terminals() -> Iterator[dict[str, Terminal]]:
         terminal.close()
 
 
+def _free_port() -> int:
+    """Return the page's port, or where somebody uses it on this machine, another."""
+    for port in (PORT, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("no port is free")
+
+
 def _follow(step: Step, terminal: Terminal) -> None:
     if step.until and not step.repeated:
         terminal.serve(step.text.strip(), step.until)
@@ -175,7 +189,7 @@ def _follow(step: Step, terminal: Terminal) -> None:
 @pytest.mark.skipif(not set(NOUNS) >= NEEDED, reason=f"the command line has no {', '.join(sorted(NEEDED - set(NOUNS)))} yet")
 @pytest.mark.skipif(sys.platform == "win32", reason="the page is for a POSIX shell")
 def test_the_quickstart_followed_literally(checkout: Path, terminals: dict[str, Terminal]) -> None:
-    for step in steps():
+    for step in steps(_free_port()):
         if step.file:
             (checkout / "quickstart" / step.file).write_text(step.text, encoding="utf-8")
             continue
