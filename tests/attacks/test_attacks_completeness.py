@@ -1,0 +1,76 @@
+"""Every check of the code that protects a party has an attack that only this check, or it with others, refuses.
+
+A check that is added to these modules without an attack fails here, and so does an attack on a check that is gone.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+from parley_crypto import fixedpoint
+from parley_protocol import bound, certificates, party_round
+
+from tests.attacks import (
+    test_attacks_both_shares,
+    test_attacks_certificates,
+    test_attacks_differencing,
+    test_attacks_encoding,
+    test_attacks_floor,
+    test_attacks_keys,
+    test_attacks_manifests,
+    test_attacks_one_list,
+    test_attacks_replay,
+    test_attacks_shares,
+)
+from tests.attacks.guards import Guard, every_guard
+
+ATTACKED: tuple[ModuleType, ...] = (
+    test_attacks_both_shares,
+    test_attacks_certificates,
+    test_attacks_differencing,
+    test_attacks_encoding,
+    test_attacks_floor,
+    test_attacks_keys,
+    test_attacks_manifests,
+    test_attacks_one_list,
+    test_attacks_replay,
+    test_attacks_shares,
+)
+ELSEWHERE = {
+    "_reveal": "a second lock on our own mistakes: test_a_mistake_of_our_own_cannot_give_both_shares breaks the first",
+    "_secret": "no message reaches it: test_a_round_without_boxes_may_be_given_up and test_an_opened_round_has_no_secrets_left",
+}
+ELSEWHERE_WORDS = {
+    "encoding: wanted a finite positive bound": "arguments of our own: tests/crypto/test_crypto_fixedpoint.py",
+    "encoding: wanted values below 2^": "arguments of our own: tests/crypto/test_crypto_fixedpoint.py",
+}
+
+
+def guards() -> list[Guard]:
+    return [item for module in ATTACKED for attack in module.ATTACKS for item in attack.without if isinstance(item, Guard)]
+
+
+def covers(guard: Guard, function: str, message: str, operand: str) -> bool:
+    """Say whether taking `guard` out takes out this check: of a chain of `or` this very operand."""
+    same_operand = bool(guard.operand) and guard.operand in operand if operand else not guard.operand
+    return guard.function == function and guard.words in message and same_operand
+
+
+@pytest.mark.parametrize("module", [party_round, certificates, bound, fixedpoint], ids=lambda module: module.__name__)
+def test_every_check_has_an_attack(module: ModuleType) -> None:
+    known = guards()
+    without_attack = [
+        (function, message, operand)
+        for function, message, operand in every_guard(module)
+        if function not in ELSEWHERE
+        and not any(words in message for words in ELSEWHERE_WORDS)
+        and not any(covers(guard, function, message, operand) for guard in known)
+    ]
+    assert without_attack == []
+
+
+def test_no_attack_is_named_twice() -> None:
+    for module in ATTACKED:
+        names = [attack.name for attack in module.ATTACKS]
+        assert len(set(names)) == len(names), module.__name__
