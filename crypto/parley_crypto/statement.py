@@ -13,6 +13,8 @@ which checks the signature on the bytes first and parses after.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from parley_crypto.errors import MalformedError
 from parley_crypto.keys import SigningKey, VerifyKey
 from parley_crypto.signing import Envelope
+
+_NUMBERS_THAT_DIFFER: Final = re.compile(r"[0-9][.eE]|[0-9]{16}")  # fractions, exponents, beyond 2^53; also in texts, which costs only time
 
 
 class Document(BaseModel):
@@ -40,7 +44,7 @@ class Document(BaseModel):
 
     @cached_property
     def _canonical(self) -> bytes:
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+        return _canonical(self.model_dump(mode="json", by_alias=True))
 
     @cached_property
     def _digest(self) -> str:
@@ -78,6 +82,17 @@ class Statement(Document):
     def sign(self, *keys: SigningKey) -> Envelope:
         """Return this statement in an envelope signed by each of `keys`."""
         return Envelope.sign(self.kind, self.canonical(), *keys)
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    """Return canonical JSON. For plain ASCII without long numbers the standard library writes the same bytes, ten times as fast.
+
+    RFC 8785 differs from it in how numbers are written and in the order of keys beyond ASCII: then the library for it decides.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if text.isascii() and not _NUMBERS_THAT_DIFFER.search(text):
+        return text.encode()
+    return rfc8785.dumps(content)
 
 
 T = TypeVar("T", bound=Statement)

@@ -44,6 +44,7 @@ from parley_party.config import GatewayLink, Proxy
 from parley_party.errors import GatewayRefusedError, GatewayUnreachableError
 
 _SUCCESS: Final = range(200, 300)
+_WHOLE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,13 @@ class GatewayClient:
 
     async def upload(self, path: Path, digest: str) -> int:
         """Send a file in chunks, resuming where the gateway says it stands; return the bytes that left."""
-        size = (await asyncio.to_thread(path.stat)).st_size
+        size = file_size(path)
         target = f"/v1/uploads/{digest}"
         received, sent = 0, 0
         if size > self.greeting.chunk_bytes:
             received = int(_json(await self._send("GET", target))["received"])
         while received < size:
-            chunk = await asyncio.to_thread(_read, path, received, self.greeting.chunk_bytes)
+            chunk = _read(path, received, self.greeting.chunk_bytes)  # at most a chunk, just written or read ahead: no thread is worth it
             answer = await self._send("PUT", f"{target}?{urlencode({'offset': received, 'total': size})}", body=chunk)
             sent += len(chunk)
             received = _advanced(received, int(_json(answer)["received"]), size)
@@ -320,6 +321,13 @@ def _read(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
+def file_size(path: Path) -> int:
+    """Return the bytes of a file."""
+    return path.stat().st_size
+
+
 def file_digest(path: Path) -> str:
-    """Return the BLAKE3 of a file, memory-mapped."""
+    """Return the BLAKE3 of a file; a large one is memory-mapped and hashed by all processors."""
+    if path.stat().st_size <= _WHOLE_BYTES:
+        return blake3(path.read_bytes()).hexdigest()
     return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()

@@ -15,12 +15,13 @@ from typing import Final
 from parley_protocol.problems import Slug
 from parley_service.logs import get_log
 
-from parley_party.client import GatewayClient, file_digest
+from parley_party.client import GatewayClient, file_digest, file_size
 from parley_party.errors import GatewayRefusedError
 from parley_party.store import Change, Egress, Outgoing, PartyStore, Sent
 
 _RETRY: Final = frozenset({Slug.RATE_LIMITED, Slug.UNAVAILABLE, Slug.TIMED_OUT, Slug.CLOCK_SKEW, Slug.NOT_AUTHENTICATED, Slug.INTERNAL})
 _LOG: Final = get_log("outbox")
+SMALL_BYTES: Final = 1 << 20  # below it a thread costs more than the work
 RETRY_SECONDS: Final = 0.5
 RETRY_SECONDS_MAX: Final = 15.0
 
@@ -67,7 +68,7 @@ class Outbox:
         try:
             if message.upload:
                 path = Path(message.upload)
-                digest = await asyncio.to_thread(file_digest, path)
+                digest = await self._digest(path)
                 left.append(self._egress(message, "sealed update", await self._client.upload(path, digest), "allowed"))
             size = await self._client.post(message.kind, message.study, message.body)
         except GatewayRefusedError as error:
@@ -80,6 +81,10 @@ class Outbox:
         else:
             left.append(self._egress(message, message.kind, size, "allowed"))
         return left
+
+    async def _digest(self, path: Path) -> str:
+        small = file_size(path) <= SMALL_BYTES
+        return file_digest(path) if small else await asyncio.to_thread(file_digest, path)
 
     def _egress(self, message: Outgoing, kind: str, size: int, verdict: str) -> Egress:
         return Egress(self._clock(), message.study, message.number, kind, size, message.agreement, verdict)

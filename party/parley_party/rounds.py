@@ -13,8 +13,9 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from blake3 import blake3
 from parley_crypto import ring
@@ -52,13 +53,14 @@ from parley_party.client import GatewayClient
 from parley_party.computing import Computing, Vectors
 from parley_party.errors import PartyError, TrainerError
 from parley_party.house import House
-from parley_party.outbox import Outbox
+from parley_party.outbox import SMALL_BYTES, Outbox
 from parley_party.publicstate import PublicState, StudyMath
 from parley_party.store import Change, Outgoing, PartyStore, members_json
 from parley_party.tables import CertificateRow, EvidenceRow, RegisteredSumRow, RoundRow, VersionRow
 
 _LOG: Final = get_log("rounds")
 _OUTWARD: Final = "this party's rules do not permit its part in this round"
+T = TypeVar("T")
 DAY_SECONDS: Final = 86_400
 _BEGUN: Final = frozenset({"", "opened", "passed"})  # rounds that were given up before any update do not count
 Relay = Keys | Boxes | ListProposal | Certified
@@ -318,9 +320,8 @@ class StudyRun:
             # No update, but the shares are here: the round stays open, so that this party can still confirm and reveal.
             await self._outbox.apply(Change(evidence=(evidence,), outgoing=(self._withdrawn(current.state.spec),)))
             return
-        state, body, effects = await asyncio.to_thread(current.state.seal, mine, self._house.keys.identity)
         path = self._body_path(current.row.number)
-        await asyncio.to_thread(_write_durably, path, body)
+        state, effects = await self._aside(mine, partial(self._sealed, current, mine, path))
         if state.manifest is None:
             raise RemoteProtocolError("sealed without a manifest")
         current.row.sealed = True
@@ -328,6 +329,17 @@ class StudyRun:
         messages = self._messages(current.row.number, effects, upload=str(path))
         await self._outbox.apply(Change(event=event, round=current.row, outgoing=messages, evidence=(verdict,)))
         current.state, current.vectors = state, None
+
+    def _sealed(self, current: OpenRound, vectors: Mapping[str, RingVector], path: Path) -> tuple[PartyRound, tuple[Effect, ...]]:
+        state, body, effects = current.state.seal(vectors, self._house.keys.identity)
+        _write_durably(path, body)
+        return state, effects
+
+    async def _aside(self, vectors: Mapping[str, RingVector], work: Callable[[], T]) -> T:
+        """Do work on vectors in a thread, unless they are so small that a thread costs more."""
+        if sum(vector.nbytes for vector in vectors.values()) <= SMALL_BYTES:
+            return work()
+        return await asyncio.to_thread(work)
 
     # the end of a round
 
@@ -421,7 +433,7 @@ class StudyRun:
             )
         )
         self.open = None
-        await asyncio.to_thread(self._body_path(row.number).unlink, missing_ok=True)
+        self._body_path(row.number).unlink(missing_ok=True)
 
     def _registered(self, listed: SurvivorList) -> tuple[RegisteredSumRow, ...]:
         step = self.math.terms.steps[listed.step]

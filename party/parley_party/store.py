@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 from parley_service.database import Database
-from sqlalchemy import delete, insert, update
+from sqlalchemy import Insert, delete, insert, update
 from sqlmodel import Session, col, select
 
 from parley_party.tables import (
@@ -217,8 +218,13 @@ def _apply(session: Session, federation: str, change: Change) -> list[Outgoing]:
 def _put(session: Session, rows: Sequence[PartyTable]) -> None:
     """Write rows of one table, replacing those with the same key. Plain statements: the unit of work costs more than the write."""
     if rows:
-        table = type(rows[0])
-        session.execute(insert(table).prefix_with("OR REPLACE"), [_values(row) for row in rows])
+        statement = _replacing(type(rows[0]))
+        session.connection().execute(statement, [_values(row) for row in rows])
+
+
+@cache
+def _replacing(table: type[PartyTable]) -> Insert:
+    return insert(PartyTable.metadata.tables[str(table.__tablename__)]).prefix_with("OR REPLACE")
 
 
 def _values(row: PartyTable) -> dict[str, Any]:
@@ -253,11 +259,13 @@ def _outgoing(row: OutboxRow) -> Outgoing:
 def _apply_federation(session: Session, federation: str, change: Change) -> None:
     if change.cursor is None and change.log is None:
         return
-    session.execute(insert(FederationRow).prefix_with("OR IGNORE"), [FederationRow(name=federation).model_dump()])
     values: dict[str, Any] = {} if change.cursor is None else {"cursor": change.cursor}
     if change.log is not None:
         values |= {"log_size": change.log[0], "log_root": change.log[1]}
-    session.execute(update(FederationRow).where(col(FederationRow.name) == federation).values(**values))
+    table = PartyTable.metadata.tables["federations"]
+    changed = session.connection().execute(update(table).where(table.c.name == federation).values(**values))
+    if not changed.rowcount:
+        _put(session, [FederationRow(name=federation, **values)])
 
 
 def members_json(members: Sequence[str] | frozenset[str]) -> str:
