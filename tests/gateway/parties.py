@@ -84,6 +84,7 @@ class Party:
     reasons: dict[str, str] = field(default_factory=dict)  # study -> why it ended
     errors: list[str] = field(default_factory=list)
     before: Callable[[str, str], Awaitable[None]] | None = None  # called with study and kind before a relay is taken
+    clock: Callable[[], float] = time.time
     patient: bool = False  # tries again while the gateway is away
     floor: int = 3
     rounds: int = 41
@@ -131,7 +132,7 @@ class Party:
             "party": self.name,
             "audience": Audience(URL, GATEWAY_KEY.public.fingerprint),
             "instance": self.instance,
-            "now": time.time(),
+            "now": self.clock(),
         }
         return make_token(claims.pop("key", self.authentication), method=method, target=target, body=body, **(given | claims))
 

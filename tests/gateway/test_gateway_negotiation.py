@@ -1,0 +1,208 @@
+"""From a proposal to an agreement, or to none: each answer verified, each end said to everyone and logged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parley_crypto.keys import SigningKey
+from parley_crypto.signing import Envelope
+from parley_gateway.store import read_leaves
+from parley_policies.negotiation.agreement import Refusal, acceptance
+from parley_policies.negotiation.offer import Decline
+from parley_policies.negotiation.terms import Terms
+from parley_protocol.negotiation import TermsProposed
+from parley_protocol.problems import Slug
+from parley_protocol.records import StudyChange, StudyEvent
+
+from tests.gateway.federation import Federation, proposal, started
+from tests.gateway.parties import RefusedError
+
+NAMES = [f"p{index}" for index in range(4)]
+
+
+def run(tmp_path: Path, work: Callable[[Federation], Awaitable[None]], clock: Callable[[], float] = time.time) -> None:
+    async def inner() -> None:
+        federation = Federation(tmp_path, await started(tmp_path, clock))
+        try:
+            for name in NAMES:
+                await federation.enrol(name)
+            await work(federation)
+        finally:
+            await federation.close()
+
+    asyncio.run(inner())
+
+
+async def refused(work: Awaitable[Any]) -> Slug:
+    with pytest.raises(RefusedError) as found:
+        await work
+    return found.value.problem.slug
+
+
+def last_event(tmp_path: Path) -> StudyEvent:
+    _, leaves = read_leaves(tmp_path / "data" / "gateway.db")
+    return StudyEvent.parse(Envelope.load(leaves[-1]).payload)
+
+
+async def state(federation: Federation, study: str = "heart") -> str:
+    return str((await federation.control("study.show", study=study))["state"])
+
+
+def test_a_proposal_is_its_sponsors_and_names_enrolled_parties(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        p0, p1 = federation.parties["p0"], federation.parties["p1"]
+        made = proposal("heart", NAMES)
+        assert await refused(p1.sign("propose", "heart", made)) is Slug.NOT_ENTITLED
+        assert await refused(p0.sign("propose", "lung", made)) is Slug.PROTOCOL_BROKEN
+        text = made.sign(SigningKey(bytes(32))).dump().decode()
+        assert await refused(p0.post("propose", "heart", {"statement": text})) is Slug.VERIFICATION_FAILED
+        with pytest.raises(RefusedError, match="got nobody, p9"):
+            await p0.sign("propose", "heart", proposal("heart", [*NAMES, "nobody", "p9"]))
+        assert await refused(p0.sign("propose", "heart", proposal("heart", NAMES, answer_by="2020-01-01"))) is Slug.MALFORMED_REQUEST
+        await p0.sign("propose", "heart", made)
+        await p0.sign("propose", "heart", made)  # again: nothing happens
+        assert await refused(p0.sign("propose", "heart", proposal("heart", NAMES, rounds=7))) is Slug.CONFLICT
+        for party in federation.parties.values():
+            assert [message["kind"] for message in await party.poll()] == ["request"]
+
+    run(tmp_path, work)
+
+
+def test_when_all_signed_the_agreement_is_in_the_log(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        federation.serve()
+        await federation.propose()
+        shown = await federation.control("study.show", study="heart")
+        assert (shown["state"], shown["waits_for"]) == ("FINALIZED", ["p0"])
+        agreement = await federation.control("agreement.show", study="heart")
+        assert agreement["digest"] == federation.parties["p2"].studies["heart"].terms.digest()
+        explained = await federation.control("study.explain", study="heart")
+        assert ["who", "p0", "takes part"] in explained["rows"]
+
+    run(tmp_path, work)
+    _, leaves = read_leaves(tmp_path / "data" / "gateway.db")
+    kinds = [Envelope.load(leaf).payload_type for leaf in leaves]
+    assert kinds[-2:] == [Terms.kind, StudyEvent.kind]
+    assert len(Envelope.load(leaves[-2]).signatures) == len(NAMES)
+
+
+def test_a_party_that_declines_is_left_out(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        p0, p3 = federation.parties["p0"], federation.parties["p3"]
+        made = proposal("heart", NAMES)
+        await p0.sign("propose", "heart", made)
+        decline = Decline(study="heart", proposal_digest=made.digest(), party="p3")
+        assert await refused(federation.parties["p2"].sign("decline", "heart", decline)) is Slug.PROTOCOL_BROKEN
+        await p3.sign("decline", "heart", decline)
+        other = proposal("heart", NAMES, rounds=8).digest()
+        assert await refused(p3.sign("decline", "heart", Decline(study="heart", proposal_digest=other, party="p3"))) is Slug.PROTOCOL_BROKEN
+        federation.serve("p0", "p1", "p2")
+        await federation.until(lambda: all("heart" in federation.parties[name].studies for name in NAMES[:3]))
+        assert [message["kind"] for message in await p3.poll()] == ["request", "terminated"]
+        assert [member.party for member in p0.studies["heart"].terms.members] == NAMES[:3]
+        start = p0.event("heart", StudyChange.STARTED, "").model_copy(update={"by": "p3"})
+        assert await refused(p3.sign("start", "heart", start)) is Slug.PROTOCOL_BROKEN
+
+    run(tmp_path, work)
+
+
+def test_offers_that_cannot_meet_end_it_with_the_reason(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        federation.parties["p2"].floor = 9
+        federation.serve()
+        await federation.parties["p0"].sign("propose", "heart", proposal("heart", NAMES))
+        await federation.until(lambda: all("heart" in party.reasons for party in federation.parties.values()))
+        assert "sums.min_parties" in federation.parties["p1"].reasons["heart"]
+        assert await state(federation) == "TERMINATED"
+
+    run(tmp_path, work)
+    event = last_event(tmp_path)
+    assert (event.change, event.by, event.agreement) == (StudyChange.TERMINATED, None, None)
+
+
+def test_a_member_that_refuses_the_terms_ends_it(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        p3 = federation.parties["p3"]
+        federation.serve("p0", "p1", "p2")
+        await federation.parties["p0"].sign("propose", "heart", proposal("heart", NAMES))
+        (request,) = await p3.poll(5)
+        await p3.take(request)
+        p3.cursor = request["seq"]
+        (proposed,) = await p3.poll(5)
+        terms = Terms.parse(TermsProposed.model_validate(proposed["body"]).terms.encode())
+        wrong = Refusal(study="heart", terms_digest="0" * 64, party="p3")
+        assert await refused(p3.sign("refuse", "heart", wrong)) is Slug.PROTOCOL_BROKEN
+        stranger = acceptance(terms, federation.parties["p1"].identity).dump().decode()
+        assert await refused(p3.post("accept", "heart", {"statement": stranger})) is Slug.VERIFICATION_FAILED
+        changed = terms.model_copy(update={"threshold": 2})
+        other = changed.sign(p3.identity).dump().decode()
+        assert await refused(p3.post("accept", "heart", {"statement": other})) is Slug.VERIFICATION_FAILED
+        await p3.sign("refuse", "heart", wrong.model_copy(update={"terms_digest": terms.digest()}))
+        await federation.until(lambda: "heart" in federation.parties["p0"].reasons)
+        assert federation.parties["p0"].reasons["heart"] == "p3 did not sign: this party's policy does not permit the study"
+        late = acceptance(terms, p3.identity).dump().decode()
+        assert await refused(p3.post("accept", "heart", {"statement": late})) is Slug.PROTOCOL_BROKEN
+
+    run(tmp_path, work)
+    assert last_event(tmp_path).change is StudyChange.TERMINATED
+
+
+def test_the_sponsor_takes_a_proposal_back(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        p0, p1 = federation.parties["p0"], federation.parties["p1"]
+        await p0.sign("propose", "heart", proposal("heart", NAMES))
+        event = StudyEvent(
+            study="heart", change=StudyChange.TERMINATED, by="p1", agreement=None, certificates=0, head=None, reason="no", at=1
+        )
+        assert await refused(p1.sign("stop", "heart", event)) is Slug.NOT_ENTITLED
+        await p0.sign("stop", "heart", event.model_copy(update={"by": "p0", "reason": "a mistake"}))
+        assert [message["kind"] for message in await p1.poll()] == ["request", "terminated"]
+
+    run(tmp_path, work)
+    event = last_event(tmp_path)
+    assert (event.change, event.by, event.reason) == (StudyChange.TERMINATED, "p0", "a mistake")
+
+
+def test_after_the_day_for_answers_terms_are_computed_from_what_came(tmp_path: Path) -> None:
+    days = [0.0]
+
+    async def work(federation: Federation) -> None:
+        today = datetime.now(UTC).date()
+        federation.serve("p0", "p1", "p2")
+        await federation.parties["p0"].sign("propose", "heart", proposal("heart", NAMES, answer_by=today + timedelta(days=1)))
+        await asyncio.sleep(0.5)
+        assert (await federation.control("study.show", study="heart"))["waits_for"] == ["p3"]
+        for party in federation.parties.values():
+            party.clock = lambda: time.time() + days[0]
+        days[0] = 2 * 86_400.0
+        await federation.until(lambda: all("heart" in federation.parties[name].studies for name in NAMES[:3]))
+        p3 = federation.parties["p3"]
+        (request, *_) = await p3.poll(5)
+        assert await refused(p3.take(request)) is Slug.WRONG_STATE
+
+    run(tmp_path, work, lambda: time.time() + days[0])
+
+
+def test_a_negotiation_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        for party in federation.parties.values():
+            party.patient = True
+        federation.serve("p0", "p1")
+        await federation.parties["p0"].sign("propose", "heart", proposal("heart", NAMES))
+        await asyncio.sleep(0.2)
+        await federation.restart()
+        federation.serve("p2")
+        await asyncio.sleep(0.2)
+        await federation.restart()
+        federation.serve("p3")
+        await federation.until(lambda: all("heart" in party.studies for party in federation.parties.values()))
+        await federation.restart()
+        assert await state(federation) == "FINALIZED"
+
+    run(tmp_path, work)
