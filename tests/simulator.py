@@ -155,7 +155,7 @@ class SimParty:
 
     def take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
         """Handle one message of the gateway; a refusal is kept and changes nothing."""
-        if self.state is None:
+        if self.state is None and kind != Event.OPENED:  # it was in no round yet; an opened sum it takes all the same
             return []
         try:
             return self._take(kind, raw, vector)
@@ -164,8 +164,11 @@ class SimParty:
             return []
 
     def _take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
-        assert self.state is not None
         message = load_relay(kind, raw)
+        if isinstance(message, SumOpened):
+            self.close(message)
+            return []
+        assert self.state is not None
         effects: tuple[object, ...]
         match message:
             case Keys():
@@ -178,9 +181,6 @@ class SimParty:
                 self.state, effects = self.state.on_certified(message, self.key)
             case RoundAborted():
                 self.state, effects = self.state.on_aborted(message)
-            case SumOpened():
-                self.close(message)
-                effects = ()
             case _:
                 raise AssertionError(kind)
         sends = [effect for effect in effects if isinstance(effect, Send)]
@@ -217,7 +217,8 @@ class Simulation:
     plain: dict[tuple[str, str], RingVector] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
     inbox: list[tuple[str, str, bytes]] = field(default_factory=list)
-    finished: list[str | None] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)  # of the chain, after each opened round
+    order: list[str] = field(default_factory=list)  # in which parties answer; those not named come first, by id
 
     def __post_init__(self) -> None:
         self.chain = Chain.start(self.terms.digest())
@@ -227,6 +228,11 @@ class Simulation:
     def state(self) -> GatewayRound:
         assert self.gateway is not None
         return self.gateway
+
+    @property
+    def finished(self) -> bool:
+        """Say whether the round's sums are open and told to everyone."""
+        return self.state.phase is Phase.CLOSED and bool(self.sums)
 
     def vector(self, party: str, segment: str) -> RingVector:
         """Return a pseudo-random encoded vector of a party for this round, and remember it as the plain truth."""
@@ -260,7 +266,7 @@ class Simulation:
         self.plain, self.bodies, self.sums = {}, {}, {}
         present = frozenset(self.parties) - self.away
         self.gateway = GatewayRound.open(GatewaySpec(self.terms, self.round, 0, self.chain, present, self.now))
-        for party in sorted(present):
+        for party in sorted(present, key=self._turn):
             self._post_all(party, self.parties[party].open(self.round))
         self._tick()
 
@@ -285,10 +291,10 @@ class Simulation:
                         self.drop(planned or {}, phase)
                 waiting, self.inbox = self.inbox, []
                 held = [item for item in waiting if item[0] in self.away]
-                for to, kind, raw in waiting:
+                for to, kind, raw in sorted(waiting, key=lambda item: self._turn(item[0])):
                     if to not in self.away:
                         self._deliver(to, kind, raw)
-                self.inbox += held
+                self.inbox = held + self.inbox  # older messages stay before newer ones
                 if all(item[0] in self.away for item in self.inbox):
                     break
             before = (self.state.phase, len(self.inbox))
@@ -296,6 +302,9 @@ class Simulation:
             self._tick()
             if (self.state.phase, len(self.inbox)) == before:
                 return
+
+    def _turn(self, party: str) -> tuple[int, str]:
+        return (self.order.index(party) if party in self.order else -1, party)
 
     def come_back(self, *parties: str) -> None:
         """Let parties return and answer what they missed."""
@@ -330,7 +339,7 @@ class Simulation:
             try:
                 self.gateway, effects = self.state.on_post(party, Event(kind), post, at)
             except RemoteProtocolError as error:
-                if " in " not in str(error):  # late statements are normal; anything else is a finding
+                if self.tamper is None and " in " not in str(error):  # late statements are normal; anything else is a finding
                     raise
                 return
         self._effects(effects)
@@ -372,6 +381,7 @@ class Simulation:
             ),
         ).sign(GATEWAY_KEY)
         self.chain, _ = extend(self.chain, self.terms, Envelope.load(state.certificate.dump()))
+        self.heads.append(self.chain.head)
         self.gateway, effects = state.on_opened(opened, self.now)
         self._effects(effects)
 
