@@ -30,8 +30,17 @@ from parley.session import Session, UsageError, split_options
 
 NOUNS: Final = MappingProxyType(  # noun -> module; in the order of --help
     {
+        "doctor": "parley.doctor",
         "version": "parley.version",
+        "gateway": "parley.gateway",
+        "member": "parley.member",
+        "party": "parley.party",
+        "data": "parley.data",
         "policy": "parley.policy",
+        "study": "parley.study",
+        "agreement": "parley.agreement",
+        "model": "parley.model",
+        "audit": "parley.audit",
     }
 )
 _HELP: Final = """Privacy-preserving federation: what parties permit, agree on, compute together, and can prove.
