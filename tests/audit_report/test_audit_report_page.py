@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from parley_audit.report import words
 from parley_audit.report.facts import Facts, Histogram, Scores
+from parley_audit.report.names import numbers
 from parley_audit.report.pictures import histogram, mean_score, round_grid, time_bar
 from parley_audit.report.render import as_json, render, undisturbed
 
@@ -133,6 +134,17 @@ def test_a_listed_party_that_was_killed_is_told_apart() -> None:
     late = replace(dropout, listed=True, missed=(), back_in=None)
     (story,) = words.dropout_story(late, sample_facts().main)
     assert "its encrypted contribution had arrived, so it counted" in story
+
+
+def test_who_gains_is_counted() -> None:
+    assert words.gained(sample_facts()) == (
+        "6 of 6 parties score higher with all five others than with the better of their two models alone, by up to 0.022."
+    )
+
+
+def test_runs_of_numbers_are_told_by_their_ends() -> None:
+    assert numbers((12, 13, 14, 20, 22, 23)) == "12 to 14, 20, 22 to 23"
+    assert numbers(()) == ""
 
 
 def test_nobody_harmed_is_said_as_such() -> None:

@@ -67,6 +67,15 @@ def read_gateway(source: Source, report: Report) -> GatewayFacts:
     return GatewayFacts(newest[0].id, newest[0].legal_name, newest[0].country, report.gateway, others)
 
 
+def read_participation(source: Source, report: Report, study: str, party: str) -> Participation | None:
+    """Return the log's record of what a party put into a study, None if the export shows none; FaultError as `read_studies`."""
+    _require_verified(report)
+    for statement in _statements(source):
+        if isinstance(statement, Participation) and (statement.study, statement.party) == (study, party):
+            return statement
+    return None
+
+
 def _require_verified(report: Report) -> None:
     if report.fault is not None:
         raise FaultError(report.fault.check, report.fault.message, report.fault.leaf)

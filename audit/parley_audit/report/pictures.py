@@ -41,8 +41,8 @@ def _box(x: float, y: float, width: float, height: float, kind: str, hint: str =
     return f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" class="{kind}">{title}</rect>'
 
 
-def histogram(shown: Histogram, name: str, kind: str, unit: str) -> str:
-    """Return a histogram with its two ends written under it."""
+def histogram(shown: Histogram, name: str, kind: str, unit: str, among: Histogram | None = None) -> str:
+    """Return a histogram with its two ends written under it. `among` is marked where all its values lie on this axis."""
     width, height, top = 300.0, 150.0, 8.0
     floor = height - 24
     most = max(shown.counts, default=0) or 1
@@ -52,10 +52,24 @@ def histogram(shown: Histogram, name: str, kind: str, unit: str) -> str:
         for index, count in enumerate(shown.counts)
         if count
     ]
+    if among is not None:
+        bars += _place(shown, among, width, top, floor)
     ends = [_text(0, height - 8, f"{shown.low:.3g}", "axis"), _text(width, height - 8, f"{shown.high:.3g}", "axis", "end")]
     return _svg(
         width, height, name, [*bars, _line(0, floor, width, floor, "base"), *ends, _text(width / 2, height - 8, unit, "axis", "middle")]
     )
+
+
+def _place(shown: Histogram, among: Histogram, width: float, top: float, floor: float) -> list[str]:
+    """Return a mark over the values between the ends of `among`, at least as wide as can be seen."""
+    span = (shown.high - shown.low) or 1.0
+    left, right = ((end - shown.low) / span * width for end in (among.low, among.high))
+    wide = max(right - left, 2.0)
+    x = (left + right - wide) / 2
+    return [
+        _box(x, top, wide, floor - top, "h-place", "where all values of the update lie"),
+        _text(x + 6, top + 8, "all of the update", "placed"),
+    ]
 
 
 def score_dots(facts: Facts) -> str:

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from parley_audit.report import words
 from parley_audit.report.facts import MODELS, Facts, PartyFacts, Scores, StudyFacts
-from parley_audit.report.names import MODEL_NAMES, part_name, term_name
+from parley_audit.report.names import MODEL_NAMES, numbers, part_name, term_name
 from parley_audit.report.pictures import histogram, mean_score, model_mark, round_grid, score_dots, time_bar
 
 SCHEMA: Final = "parley.demo.report/1"
@@ -29,7 +29,7 @@ def render(facts: Facts) -> str:
     environment = Environment(
         loader=PackageLoader("parley_audit", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"score": _score, "part": part_name, "term": term_name, "mib": _mib, "short": _short}
+    environment.filters |= {"score": _score, "part": part_name, "term": term_name, "mib": _mib, "numbers": numbers, "short": _short}
     loader = environment.loader
     style = "" if loader is None else loader.get_source(environment, STYLE)[0]
     return environment.get_template(TEMPLATE).render(
@@ -127,7 +127,7 @@ def _pictures(facts: Facts) -> Mapping[str, Any]:
     if facts.picture is not None:
         update, sealed, opened = facts.picture.update, facts.picture.sealed, facts.picture.opened
         shown["at_home"] = histogram(update, "The update at home", "h-update", "as trained")
-        shown["received"] = histogram(sealed, "The same, as the gateway received it", "h-sealed", "as received")
+        shown["received"] = histogram(sealed, "The same, as the gateway received it", "h-sealed", "as received", among=update)
         shown["sum"] = histogram(opened, "The sum that was opened", "h-opened", "as opened")
     return shown
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from parley_audit.report.facts import MODELS, DropoutFacts, Facts, PartyFacts, PictureFacts, StudyFacts
-from parley_audit.report.names import MODEL_NAMES, part_name
+from parley_audit.report.names import MODEL_NAMES, MODEL_PHRASES, numbers, part_name
 from parley_audit.report.pictures import mean_score
 
 MIB: Final = 1 << 20
@@ -51,6 +51,19 @@ def mean_sentence(facts: Facts) -> str:
     return f"Mean over the parties: {told}."
 
 
+def gained(facts: Facts) -> str:
+    """Return for how many parties sharing with all beats the better of their two models alone, and what the others lose."""
+    gains = {party.id: gain for party in facts.parties if (gain := _gain(party)) is not None}
+    better = {party: gain for party, gain in gains.items() if gain > _HARMED}
+    most = f", by up to {max(better.values()):.3f}" if better else ""
+    return f"{len(better)} of {len(gains)} parties score higher with all five others than with the better of their two models alone{most}."
+
+
+def _gain(party: PartyFacts) -> float | None:
+    alone = [value for value in (party.scores.local_logistic, party.scores.local_mlp) if value is not None]
+    return party.scores.federated - max(alone) if alone and party.scores.federated is not None else None
+
+
 def harmed(facts: Facts) -> tuple[str, ...]:
     """Return a sentence for every party that sharing served worse than something it could have had instead; one that says none if none."""
     found = [sentence for party in facts.parties for sentence in _harm(party)]
@@ -64,7 +77,7 @@ def _harm(party: PartyFacts) -> Iterable[str]:
     for model in MODELS[:-1]:
         other = party.scores.of(model)
         if other is not None and other - together > _HARMED:
-            yield f"{party.id} scores {other - together:.3f} lower {MODEL_NAMES['federated']} than {MODEL_NAMES[model]}."
+            yield f"{party.id} scores {other - together:.3f} lower {MODEL_PHRASES['federated']} than {MODEL_PHRASES[model]}."
 
 
 def dropout_story(dropout: DropoutFacts, study: StudyFacts) -> tuple[str, ...]:
@@ -149,9 +162,5 @@ def _names(names: tuple[str, ...]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _rounds(numbers: tuple[int, ...]) -> str:
-    if len(numbers) == 1:
-        return f"round {numbers[0]}"
-    if numbers == tuple(range(numbers[0], numbers[-1] + 1)):
-        return f"rounds {numbers[0]} to {numbers[-1]}"
-    return f"rounds {', '.join(map(str, numbers))}"
+def _rounds(missed: tuple[int, ...]) -> str:
+    return f"{'round' if len(missed) == 1 else 'rounds'} {numbers(missed)}"
