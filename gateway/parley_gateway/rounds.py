@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from parley_crypto.errors import CryptoError
@@ -26,11 +27,13 @@ from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.gateway_round import Effect, GatewayRound, GatewaySpec, Moment
 from parley_protocol.ids import Phase
+from parley_protocol.limits import INLINE_BYTES
 from parley_protocol.messages import Opened, Post, RoundAborted, RoundOpen, SurvivorList
 from parley_protocol.phases import GATEWAY, Event
 from parley_protocol.problems import Slug
 from parley_protocol.records import JoinedRound, StudyChange
 from parley_service.errors import RequestError, StoreError
+from parley_service.logs import get_log
 
 from parley_gateway.desk import Desk
 from parley_gateway.entries import CertificateEntry, RoundEntry, RoundEvent
@@ -41,6 +44,7 @@ TICK: Final = "tick"
 PAUSE_SECONDS: Final = 1.0  # after a round that was given up; doubled with each one in a row
 PAUSE_SECONDS_MAX: Final = 60.0
 _ORDER: Final = (Phase.ADVERTISE, Phase.SHARE, Phase.COLLECT, Phase.CONFIRM, Phase.REVEAL, Phase.CLOSED, Phase.ABORTED)
+_LOG: Final = get_log("parley.gateway.rounds")
 End = Callable[[Draft, StudyChange, str], None]
 
 
@@ -221,6 +225,11 @@ class Rounds:
 
     # time
 
+    def arrived(self, party: str) -> None:
+        """A party's request came: it may be the one that the next round waits for."""
+        if self.state is None and not self._ended and party in self._members:
+            self.tick()
+
     def tick(self) -> None:
         """Let time pass: a phase may be over, or the next round may open."""
         if self._ended:
@@ -299,16 +308,21 @@ class Rounds:
         except (RemoteProtocolError, CryptoError) as error:
             await self._halt(str(error))
             return
+        except FileNotFoundError as error:
+            await self._halt(
+                f"round {state.spec.round} cannot be opened: an update is missing in the spool ({Path(error.filename).parent.name})"
+            )
+            return
         except OSError as error:
             self._desk.on_failure(StoreError(f"sums of round {state.spec.round}: {error.strerror or 'an error'}"))
             return
-        await self._close(opened)
+        await self._close(opened, await asyncio.to_thread(_small, path))
 
-    async def _close(self, opened: Opened) -> None:
+    async def _close(self, opened: Opened, sums: bytes) -> None:
         """Write that the sums are open, and in the same transaction what follows: the next round, or the end."""
         state, draft = self._current(), self._desk.journal.draft()
         statement = opened.sign(self._desk.key)
-        after, effects = state.on_opened(statement, draft.now)
+        after, effects = state.on_opened(statement, draft.now, sums)
         self._log_certificate(draft, after, statement)
         draft.seal()
         self._carry_out(draft, effects)
@@ -326,7 +340,16 @@ class Rounds:
         else:
             self.open_next(draft)
         await self._desk.journal.record(draft)
+        self._report(state.spec, opened)
         await self._desk.intake.release(uploads, self._members, state.spec.opened_at)
+        if self._ended:
+            await self._desk.journal.flush_deleted()
+
+    def _report(self, spec: GatewaySpec, opened: Opened) -> None:
+        seconds = self._desk.clock() - spec.opened_at
+        self._desk.metrics.rounds.inc()
+        self._desk.metrics.round_seconds.observe(seconds)
+        _LOG.info("round.opened", study=spec.terms.study, round=opened.round, segments=len(opened.segments), seconds=round(seconds, 3))
 
     def _log_certificate(self, draft: Draft, state: GatewayRound, statement: Envelope) -> None:
         if state.certificate is None or state.listed is None:
@@ -443,3 +466,8 @@ def _replayed(state: GatewayRound, event: RoundEvent) -> tuple[GatewayRound, tup
             return state.on_withdrawn(event.party, load_post(event.kind, event.body), at)
         case kind:
             return state.on_post(event.party, Event(kind), load_post(kind, event.body), at)
+
+
+def _small(path: Path) -> bytes:
+    """Return the opened sums if they are small enough to travel with their announcement, else nothing."""
+    return path.read_bytes() if path.stat().st_size <= INLINE_BYTES else b""

@@ -22,14 +22,13 @@ from parley_protocol.codec import POSTS
 from parley_protocol.limits import INBOX_ANSWER_BYTES, LOG_ENTRIES, MESSAGE_BYTES, PROTOCOL_MAX, PROTOCOL_MIN
 from parley_protocol.problems import Slug
 from parley_service.answers import problem_middleware
-from parley_service.auth import TokenVerifier, body_digest
+from parley_service.auth import Checked, TokenVerifier, body_digest
 from parley_service.errors import RequestError
 from parley_service.logs import get_log
 
 from parley_gateway.config import GatewayConfig
 from parley_gateway.desk import Desk
 from parley_gateway.enrolment import entry_of
-from parley_gateway.metrics import Metrics
 from parley_gateway.negotiation import StudyRecord
 from parley_gateway.ratelimit import RateLimiter
 from parley_gateway.store import GatewayStore
@@ -41,6 +40,7 @@ _LOG: Final = get_log("parley.gateway.http")
 _JSON: Final = "application/json"
 _BURST_SECONDS: Final = 10
 _STRANGERS_PER_SECOND: Final = 10
+_STRANGERS: Final = frozenset({Slug.NOT_AUTHENTICATED, Slug.UNKNOWN_PARTY, Slug.WRONG_KEY})
 _KIND: Final = re.compile(r"[a-z-]{1,40}")
 _NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,17})")
 _KEPT_SUMS_BYTES: Final = 4 << 20  # of one study's newest sums, in memory: every member fetches them at once
@@ -70,7 +70,6 @@ class Routes:
         log: TransparencyLog,
         studies: Studies,
         verifier: TokenVerifier,
-        metrics: Metrics,
     ) -> None:
         self._config: Final = config
         self._desk: Final = desk
@@ -78,7 +77,7 @@ class Routes:
         self._log: Final = log
         self._studies: Final = studies
         self._verifier: Final = verifier
-        self._metrics: Final = metrics
+        self._metrics: Final = desk.metrics
         rate = config.limits.requests_per_second_per_party
         self._limiter: Final = RateLimiter(per_second=rate, burst=rate * _BURST_SECONDS)
         self._strangers: Final = RateLimiter(per_second=_STRANGERS_PER_SECOND, burst=_STRANGERS_PER_SECOND * _BURST_SECONDS)
@@ -127,19 +126,29 @@ class Routes:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             clock, presence = self._desk.clock, self._desk.presence
-            checked = self._verifier.verify_head(
-                request.headers.get("Authorization"), method=request.method, target=request.raw_path, now=clock()
-            )
+            checked = self._checked(request)
             body = await _read(request, most)
             party = checked.check_body(body_digest(body))
             self._limiter.take(party, clock())
             presence.enter(party, clock())
+            self._studies.arrived(party)
             try:
                 return await route(request, Caller(party, body))
             finally:
                 presence.leave(party, clock())
 
         return handle
+
+    def _checked(self, request: web.Request) -> Checked:
+        """Check the token of a request; whoever comes with bad ones again and again is told to wait."""
+        try:
+            return self._verifier.verify_head(
+                request.headers.get("Authorization"), method=request.method, target=request.raw_path, now=self._desk.clock()
+            )
+        except RequestError as error:
+            if error.problem in _STRANGERS:
+                self._strangers.take(self._address(request), self._desk.clock())
+            raise
 
     # greeting and enrolment: anyone may ask
 
@@ -192,7 +201,9 @@ class Routes:
         return _json({"members": [entry_of(member).model_dump() for member in self._desk.members.all()]})
 
     async def _inbox(self, request: web.Request, caller: Caller) -> web.Response:
-        query = _query(request, {"after", "wait"})
+        return web.Response(body=await self._polled(_query(request, {"after", "wait"}), caller), content_type=_JSON)
+
+    async def _polled(self, query: Mapping[str, str], caller: Caller) -> bytes:
         after, wait = _number(query, "after"), _seconds(query, "wait")
         self._metrics.polls.inc()
         try:
@@ -201,14 +212,19 @@ class Routes:
             self._metrics.polls.dec()
         if len(answer) > _EMPTY_ANSWER_BYTES:
             self._limiter.give_back(caller.party)
-        return web.Response(body=answer, content_type=_JSON)
+        return answer
 
-    async def _message(self, _: web.Request, caller: Caller) -> web.Response:
+    async def _message(self, request: web.Request, caller: Caller) -> web.Response:
+        """Take a message; with `after` and `wait` the answer also brings what then comes for the party, and saves it a poll."""
+        query = _query(request, {"after", "wait"}) if request.query else None
         kind, study, body = _parsed(caller.body)
         post_id = body_digest(caller.body)
         if await self._studies.post(caller.party, kind, study, body, post_id) and kind in POSTS:
             self._limiter.give_back(caller.party)
-        return _json({"id": post_id})
+        if query is None:
+            return _json({"id": post_id})
+        answer = await self._polled(query, caller)
+        return web.Response(body=b'{"id":"%b",%b' % (post_id.encode(), answer.removeprefix(b"{")), content_type=_JSON)
 
     async def _upload(self, request: web.Request, caller: Caller) -> web.Response:
         query = _query(request, {"offset", "total"})

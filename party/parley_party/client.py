@@ -129,14 +129,19 @@ class GatewayClient:
     async def inbox(self, after: int, wait: float) -> list[Message]:
         """Return messages with a sequence number above `after`, waiting up to `wait` seconds for one."""
         raw = await self._send("GET", f"/v1/inbox?{urlencode({'after': after, 'wait': f'{wait:g}'})}", seconds=wait + REQUEST_SECONDS)
-        rows = _json(raw)["messages"]
-        return [Message(int(row["seq"]), str(row["kind"]), str(row["study"]), json.dumps(row["body"]).encode()) for row in rows]
+        return _messages(raw)
 
     async def post(self, kind: str, study: str, body: str) -> int:
         """Post a message (`body` is JSON text) and return the bytes sent; it is acknowledged when this returns."""
-        raw = b'{"kind":%b,"study":%b,"body":%b}' % (json.dumps(kind).encode(), json.dumps(study).encode(), body.encode())
+        raw = _posted(kind, study, body)
         await self._send("POST", "/v1/messages", body=raw)
         return len(raw)
+
+    async def post_and_wait(self, kind: str, study: str, body: str, after: int, wait: float) -> tuple[int, list[Message]]:
+        """Post a message and wait like `inbox`, in one request; return the bytes sent and what came."""
+        raw = _posted(kind, study, body)
+        target = f"/v1/messages?{urlencode({'after': after, 'wait': f'{wait:g}'})}"
+        return len(raw), _messages(await self._send("POST", target, body=raw, seconds=wait + REQUEST_SECONDS))
 
     async def upload(self, path: Path, digest: str) -> int:
         """Send a file in chunks, resuming where the gateway says it stands; return the bytes that left."""
@@ -283,6 +288,15 @@ def _json(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise GatewayUnreachableError(f"answer of the gateway: wanted a JSON object, got {type(body).__name__}")
     return body
+
+
+def _posted(kind: str, study: str, body: str) -> bytes:
+    return b'{"kind":%b,"study":%b,"body":%b}' % (json.dumps(kind).encode(), json.dumps(study).encode(), body.encode())
+
+
+def _messages(raw: bytes) -> list[Message]:
+    rows = _json(raw)["messages"]
+    return [Message(int(row["seq"]), str(row["kind"]), str(row["study"]), json.dumps(row["body"]).encode()) for row in rows]
 
 
 def _greeting(body: dict[str, Any]) -> Greeting:

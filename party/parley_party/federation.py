@@ -71,6 +71,7 @@ class Federation:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cursor = 0
+        self._came: list[Message] = []  # what the answer to our last message brought
         self._seen = SeenLog(house.keys.identity.public, "", 0, "")  # replaced by the gateway's own when it is greeted
         self.connected = False
 
@@ -137,12 +138,13 @@ class Federation:
                 self._spawn(self._keep_result(row.study))
 
     async def _read_once(self) -> None:
-        messages = await self._poll()
+        messages = self._came or await self._poll()
+        self._came = []
         for message in messages:
             async with self._lock:
                 await self._handle(message)
                 self._cursor = message.seq
-            await self._outbox.flush()
+        self._came = await self._outbox.flush_and_wait(self._cursor, self.client.greeting.long_poll_seconds)
 
     async def _poll(self) -> list[Message]:
         """Wait for messages; if there are none at once, use the time to write down what was sent."""

@@ -7,7 +7,7 @@ bytes, so the gateway knows it. Each one that leaves is written to the egress lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from parley_protocol.problems import Slug
 from parley_service.logs import get_log
 
-from parley_party.client import GatewayClient, file_digest, file_size
+from parley_party.client import GatewayClient, Message, file_digest, file_size
 from parley_party.errors import GatewayRefusedError
 from parley_party.store import Change, Egress, Outgoing, PartyStore, Sent
 
@@ -53,24 +53,50 @@ class Outbox:
         """Send what waits, oldest first; GatewayUnreachableError leaves the rest for the next time."""
         async with self._flushing:
             while self._waiting:
-                message = self._waiting[0]
-                left = await self._send(message)
-                self._waiting = [item for item in self._waiting if item.id != message.id]
-                self._sent.append(Sent(message.id, tuple(left)))
+                await self._send_first()
+
+    async def _send_first(self) -> None:
+        message = self._waiting[0]
+        left, _ = await self._send(message, lambda: self._posted(message))
+        self._waiting = [item for item in self._waiting if item.id != message.id]
+        self._sent.append(Sent(message.id, tuple(left)))
+
+    async def _posted(self, message: Outgoing) -> tuple[int, list[Message]]:
+        return await self._client.post(message.kind, message.study, message.body), []
+
+    async def flush_and_wait(self, after: int, wait: float) -> list[Message]:
+        """Send what waits; the answer to the last message brings what then comes for this party, if it had anything to send."""
+        async with self._flushing:
+            while len(self._waiting) > 1 or (self._waiting and self._waiting[0].upload):
+                await self._send_first()
+            if not self._waiting:
+                return []
+            last = self._waiting.pop(0)
+        # The lock is free while the answer is awaited: what is sealed meanwhile goes out at once.
+        try:
+            left, messages = await self._send(last, lambda: self._client.post_and_wait(last.kind, last.study, last.body, after, wait))
+        except BaseException:
+            self._waiting.insert(0, last)
+            raise
+        self._sent.append(Sent(last.id, tuple(left)))
+        return messages
 
     async def settle(self) -> None:
         """Write down what was sent, where no other write has taken it along."""
         if self._sent:
             await self.apply(Change())
 
-    async def _send(self, message: Outgoing) -> list[Egress]:
-        left = []
+    async def _send(
+        self, message: Outgoing, post: Callable[[], Awaitable[tuple[int, list[Message]]]]
+    ) -> tuple[list[Egress], list[Message]]:
+        left: list[Egress] = []
+        messages: list[Message] = []
         try:
             if message.upload:
                 path = Path(message.upload)
                 digest = await self._digest(path)
                 left.append(self._egress(message, "sealed update", await self._client.upload(path, digest), "allowed"))
-            size = await self._client.post(message.kind, message.study, message.body)
+            size, messages = await post()
         except GatewayRefusedError as error:
             if error.problem in _RETRY:
                 raise
@@ -80,7 +106,7 @@ class Outbox:
             _LOG.warning("sealed update gone", study=message.study, round=message.number)
         else:
             left.append(self._egress(message, message.kind, size, "allowed"))
-        return left
+        return left, messages
 
     async def _digest(self, path: Path) -> str:
         small = file_size(path) <= SMALL_BYTES

@@ -8,6 +8,7 @@ only be finished.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -368,18 +369,19 @@ class StudyRun:
             if listed.round <= self.chain.round:
                 await self._outbox.apply(change)
                 return
-        await self._take(certificate, load_envelope(notice.opened, "opened sums"), change)
+        await self._take(certificate, load_envelope(notice.opened, "opened sums"), change, base64.b64decode(notice.sums))
 
     async def catch_up(self) -> None:
         """Take all certified rounds that this party has not, in order: the chain shows that none is left out."""
-        for row in await self._client.history(self.study, self.chain.round):
-            certificate = load_envelope(str(row["certificate"]), "certificate")
-            await self._take(certificate, load_envelope(str(row["opened"]), "opened sums"), Change())
+        while rows := await self._client.history(self.study, self.chain.round):
+            for row in rows:
+                certificate = load_envelope(str(row["certificate"]), "certificate")
+                await self._take(certificate, load_envelope(str(row["opened"]), "opened sums"), Change())
 
-    async def _take(self, certificate: Envelope, envelope: Envelope, change: Change) -> None:
+    async def _take(self, certificate: Envelope, envelope: Envelope, change: Change, inline: bytes = b"") -> None:
         chain, listed = extend(self.chain, self.math.terms, certificate)
         opened = verify_opened(self.math.terms, listed, envelope)
-        sums = await self._fetch(listed, opened)
+        sums = await self._fetch(listed, opened, inline)
         state = self.math.following(self.state, listed, sums)
         row = CertificateRow(study=self.study, round=listed.round, certificate=certificate.dump().decode(), opened=envelope.dump().decode())
         change = Change(
@@ -400,10 +402,11 @@ class StudyRun:
         self.chain, self.state = chain, state
         _LOG.info("round opened", study=self.study, round=listed.round, parties=len(listed.survivors), segments=list(listed.openable))
 
-    async def _fetch(self, listed: SurvivorList, opened: Opened) -> dict[str, RingVector]:
+    async def _fetch(self, listed: SurvivorList, opened: Opened, inline: bytes) -> dict[str, RingVector]:
         width = self.math.terms.steps[listed.step].encoding.width
         sizes = {segment.name: segment.length * width // 8 for segment in opened.segments}
-        raw = memoryview(await self._client.sums(self.study, listed.round, sum(sizes.values())))
+        whole = sum(sizes.values())
+        raw = memoryview(inline if len(inline) == whole else await self._client.sums(self.study, listed.round, whole))
         sums, offset = {}, 0
         for segment in opened.segments:
             part = raw[offset : offset + sizes[segment.name]]

@@ -11,6 +11,7 @@ is finished, never retried: it waits.
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ from parley_protocol.certificates import Chain, openable
 from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
+from parley_protocol.limits import INLINE_BYTES
 from parley_protocol.messages import (
     Advertise,
     Boxes,
@@ -379,8 +381,8 @@ class GatewayRound:
         state = replace(self, phase=Phase.REVEAL, phase_since=now)
         return state, tuple(Send(party, Event.CERTIFIED, certified) for party in self.boxes_from)
 
-    def on_opened(self, opened: Envelope, now: float) -> tuple[GatewayRound, tuple[Effect, ...]]:
-        """Close the round: the sums are open and `opened` states their digests."""
+    def on_opened(self, opened: Envelope, now: float, sums: bytes = b"") -> tuple[GatewayRound, tuple[Effect, ...]]:
+        """Close the round: the sums are open and `opened` states their digests. Small `sums` (all ring bytes) are sent along."""
         phase = require(GATEWAY, self.phase, Event.OPENED, self.spec.round)
         if self.certificate is None:
             raise RemoteProtocolError(f"round {self.spec.round}: opened without a certificate")
@@ -389,6 +391,7 @@ class GatewayRound:
             round=self.spec.round,
             certificate=self.certificate.dump().decode(),
             opened=opened.dump().decode(),
+            sums=base64.b64encode(sums).decode() if len(sums) <= INLINE_BYTES else "",
         )
         sends = tuple(Send(member.party, Event.OPENED, notice) for member in self.spec.terms.members)
         return replace(self, phase=phase, phase_since=now, reveals={}), (*sends, Finish(None))

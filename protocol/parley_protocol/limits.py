@@ -46,7 +46,8 @@ LONG_POLL_SECONDS: Final = 25  # default: below the idle time-out of proxies, of
 LONG_POLL_SECONDS_MAX: Final = 55
 JSON_DEPTH: Final = 32
 
-# --- uploads
+# --- uploads and sums
+INLINE_BYTES: Final = 32 * KIB  # sums up to this size travel inside the message that announces them
 CHUNK_BYTES: Final = 4 * MIB  # default; below the body limit of proxies
 CHUNK_BYTES_MIN: Final = 64 * KIB
 CHUNK_BYTES_MAX: Final = 64 * MIB

@@ -200,12 +200,13 @@ class Certified(Document):
 
 
 class SumOpened(Document):
-    """The sums are open; their bytes are fetched by digest."""
+    """The sums are open. Small ones (`limits.INLINE_BYTES`) come along, others are fetched; either way their digests are in `opened`."""
 
     agreement: Hex32
     round: Positive
     certificate: EnvelopeText
     opened: EnvelopeText
+    sums: Base64  # the opened segments' ring bytes, one after the other; empty where they must be fetched
 
 
 class RoundAborted(Document):
