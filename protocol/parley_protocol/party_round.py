@@ -320,15 +320,15 @@ class PartyRound:
             raise RemoteProtocolError("boxes: our own shares are missing, or not the ones that we signed in this round")
         rank = spec.terms.rank(spec.me) - 1
         held: dict[str, Mapping[str, bytes]] = {spec.me: {name: parts[rank] for name, parts in split.items()}}
-        held |= {owner: self._opened(statement, boxes) for owner, statement in shares.items() if owner != spec.me}
+        keys = key_set_digest(self.adverts.values())
+        held |= {owner: self._opened(statement, keys, boxes) for owner, statement in shares.items() if owner != spec.me}
         still = spec.live(frozenset(shares))
         live = tuple(name for name in self.live if name in still)
         taken = replace(self, phase=phase, held=held, boxes_from=tuple(sorted(shares)), live=live)
         return taken, (SealNow(own_segments(spec.workload, live, spec.me)),)
 
-    def _opened(self, statement: Share, boxes: Boxes) -> Mapping[str, bytes]:
+    def _opened(self, statement: Share, keys: str, boxes: Boxes) -> Mapping[str, bytes]:
         spec, owner = self.spec, statement.party
-        keys = key_set_digest(self.adverts.values())
         if statement.keys != keys:
             raise RemoteProtocolError(f"share of {owner}: it was shown other keys than we were")
         if set(statement.seed_hashes) != set(own_segments(spec.workload, self.live, owner)):
