@@ -104,12 +104,14 @@ class Terminal:
         self._shell.stdin.flush()
 
     def _wait(self, text: str, since: int, seconds: float) -> str:
-        """Return the line that holds `text` among those that came since, or fail with what came."""
+        """Return the line that holds `text` among those that came since; fail with what came if it does not, or the command ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for line in self.lines[since:]:
                 if text in line:
                     return line
+                if _MARK in line:
+                    end = 0
             time.sleep(0.05)
         raise AssertionError(f"terminal {self.name}: no {text!r} in {seconds:.0f} s; it said:\n{''.join(self.lines[since:])}")
 
@@ -123,7 +125,7 @@ class Terminal:
     def serve(self, command: str, until: str) -> None:
         """Type a command that keeps running and wait until it has said `until`."""
         since = len(self.lines)
-        self._type(command)
+        self._type(f"{command}\necho {_MARK} $?")
         self._wait(until, since, COMMAND_SECONDS)
 
     def close(self) -> None:
