@@ -65,7 +65,18 @@ class Computing:
             return await self._vectors(state)
 
     async def result(self, state: PublicState) -> dict[str, Any]:
-        """Return what this party gained: scores of the shared model and of its own ones. They are data and stay here."""
+        """Return what this party gained: scores of the shared model and of its own ones. They are data and stay here.
+
+        A trainer that died is started once more: a round that the others finished first ends the one that was computing for it.
+        """
+        try:
+            return await self._result(state)
+        except TrainerDied as error:
+            _LOG.warning("trainer died", study=self._math.terms.study, reason=str(error))
+            await self.close()
+            return await self._result(state)
+
+    async def _result(self, state: PublicState) -> dict[str, Any]:
         async with self._one_at_a_time:
             trainer = await self._ready(state)
             federated = await trainer.evaluate(state.parameters)
