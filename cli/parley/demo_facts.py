@@ -38,11 +38,12 @@ from parley_policies.negotiation.explain import Explanation, explain
 from parley_protocol.bound import load_envelope
 from parley_protocol.messages import Opened, SurvivorList
 
+from parley.audit import Folder
 from parley.demo_data import DEMO_OBJECTIVES, DEMO_PARTIES, DemoParty
-from parley.demo_evidence import EXPORT, ExportFolder
+from parley.demo_evidence import EXPORT
 from parley.demo_folders import party_file
 from parley.demo_picture import PICTURED, Pictured, caught, draw
-from parley.demo_plan import DemoPlan
+from parley.demo_plan import DemoError, DemoPlan
 from parley.demo_progress import Stopwatch
 from parley.demo_run import Killing
 from parley.demo_studies import DEMO_STUDIES, SHARED, DemoStudy
@@ -64,7 +65,7 @@ _KILL_NOTE: Final = (
 Views = Mapping[str, StudyView]
 
 
-def collect(plan: DemoPlan, folder: ExportFolder, report: Report, watch: Stopwatch, killing: Killing | None) -> Facts:
+def collect(plan: DemoPlan, folder: Folder, report: Report, watch: Stopwatch, killing: Killing | None) -> Facts:
     """Return the facts of a finished demo; FaultError if the audit found a fault."""
     configs = {party.id: party_config.load(party_file(plan, party.id)) for party in DEMO_PARTIES}
     views = {study.id: {party: read_study(configs[party], study.id) for party in study.parties} for study in DEMO_STUDIES}
@@ -87,7 +88,7 @@ def collect(plan: DemoPlan, folder: ExportFolder, report: Report, watch: Stopwat
         dropout=None if killing is None else dropout_of(killing, studies[0].evidence),
         picture=picture,
         audit=report,
-        command=f"parley audit verify {plan.out.name}/{EXPORT}",
+        command=f"parley audit verify {plan.out.name}/{EXPORT} --fingerprint {report.gateway}",
         notes=(_DATA_NOTE,) if killing is None else (_DATA_NOTE, _KILL_NOTE),
     )
 
@@ -166,7 +167,12 @@ def _party(party: DemoParty, views: Mapping[str, Views]) -> PartyFacts:
 
 
 def _result(view: StudyView) -> dict[str, Any]:
-    return view.result or {}
+    """Return a party's own scores; DemoError with its reason if it has none."""
+    result = view.result or {"error": "nothing was kept"}
+    if "error" in result:
+        party = "unknown" if view.offer is None else view.offer.party
+        raise DemoError(f"the scores of {party} on {view.id}", wanted="what its own service measured at home", got=str(result["error"]))
+    return result
 
 
 def _clauses(configs: Mapping[str, PartyConfig], explanation: Explanation) -> tuple[ClauseFacts, ...]:
@@ -218,7 +224,7 @@ def _plain(value: object, unit: str) -> str:
 # the picture
 
 
-def _picture(plan: DemoPlan, folder: ExportFolder, report: Report, views: Views, config: PartyConfig) -> PictureFacts | None:
+def _picture(plan: DemoPlan, folder: Folder, report: Report, views: Views, config: PartyConfig) -> PictureFacts | None:
     kept = caught(plan, SHARED.id)
     record = read_participation(folder, report, SHARED.id, PICTURED)
     if kept is None or record is None:

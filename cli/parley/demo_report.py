@@ -14,8 +14,9 @@ from parley_audit.checks import Report
 from parley_audit.report.render import as_json, render
 from parley_protocol.problems import Slug
 
+from parley.audit import Folder
 from parley.demo import HTML, JSON
-from parley.demo_evidence import EXPORT, ExportFolder, audit, export_log
+from parley.demo_evidence import EXPORT, audit, export_log
 from parley.demo_facts import collect
 from parley.demo_plan import DemoError, DemoPlan
 from parley.demo_progress import DemoProgress, Stopwatch
@@ -30,7 +31,7 @@ _STOPPING: Final = signal.SIGTERM
 class Finished:
     """What a run leaves behind for its report, beside the folders."""
 
-    export: ExportFolder
+    export: Folder
     audited: Report
     killing: Killing | None
 

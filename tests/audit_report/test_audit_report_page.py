@@ -131,9 +131,16 @@ def test_a_small_change_names_who_was_exposed_and_the_allowance() -> None:
 def test_a_listed_party_that_was_killed_is_told_apart() -> None:
     dropout = sample_facts().dropout
     assert dropout is not None
-    late = replace(dropout, listed=True, missed=(), back_in=None)
+    late = replace(dropout, listed=True, missed=(), restarted_in=None, back_in=None)
     (story,) = words.dropout_story(late, sample_facts().main)
     assert "its encrypted contribution had arrived, so it counted" in story
+
+
+def test_a_party_that_came_back_too_late_is_told_so() -> None:
+    dropout = sample_facts().dropout
+    assert dropout is not None
+    story = words.dropout_story(replace(dropout, back_in=None), sample_facts().main)
+    assert story[-1] == "It was started again while round 20 ran, and caught up; the study ended before it could take part once more."
 
 
 def test_who_gains_is_counted() -> None:

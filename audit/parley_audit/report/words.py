@@ -87,9 +87,11 @@ def dropout_story(dropout: DropoutFacts, study: StudyFacts) -> tuple[str, ...]:
         shut = ", ".join(part_name(name) for name in dropout.shut)
         closed = f" The {shut} stayed shut meanwhile: too few parties were left to add up; the shared part went on." if shut else ""
         told.append(f"It missed {_rounds(dropout.missed)}.{closed}")
-    if dropout.back_in is not None:
-        again = f"It was started again while round {dropout.restarted_in} ran" if dropout.restarted_in else "It was started again"
-        told.append(f"{again}, checked every certificate that it had missed, and took part from round {dropout.back_in} on.")
+    if dropout.restarted_in is not None:
+        again = f"It was started again while round {dropout.restarted_in} ran"
+        back = f"checked every certificate that it had missed, and took part from round {dropout.back_in} on."
+        late = "and caught up; the study ended before it could take part once more."
+        told.append(f"{again}, {late if dropout.back_in is None else back}")
     return tuple(told)
 
 
