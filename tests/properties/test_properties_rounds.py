@@ -19,7 +19,7 @@ from tests.simulator import Simulation, make_terms, party_ids
 
 SILENCES = (Phase.ADVERTISE, Phase.SHARE, Phase.COLLECT, Phase.CONFIRM, Phase.REVEAL)
 SLOW = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     phases=[Stage.explicit, Stage.reuse, Stage.generate, Stage.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
