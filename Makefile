@@ -38,7 +38,7 @@ docs: install
 	$(BIN)/python -m docs.generate
 
 clean:
-	rm -rf $(VENV) demo-report demo-work .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-report demo-work quickstart .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 sim: install
 	$(BIN)/python -m pytest tests/simulation tests/properties
