@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 import time
@@ -124,16 +125,15 @@ class GatewayService:
         await studies.restore(stored)
         studies.start()
         self._stack.push_async_callback(studies.stop)
-        metrics = Metrics()
-        _observe(metrics, studies, log)
+        _observe(desk.metrics, studies, log)
         verifier = TokenVerifier(
             Audience(self._config.gateway.public_url, self._key.public.fingerprint),
             instance=new_instance(),
             key_of=desk.members.authentication_key,
         )
-        routes = Routes(self._config, desk, store, log, studies, verifier, metrics)
+        routes = Routes(self._config, desk, store, log, studies, verifier)
         await self._listen(routes, desk)
-        await self._attend(desk, store, log, studies, metrics)
+        await self._attend(desk, store, log, studies)
         _LOG.info(
             "serving", gateway=self._config.gateway.id, listen=str(self.listen), fingerprint=self._key.public.fingerprint, leaves=log.size
         )
@@ -161,6 +161,7 @@ class GatewayService:
             intake=Intake(self._config.store.spool, upload_bytes=self._config.limits.upload_bytes, clock=self._clock),
             key=self._key,
             gateway=gateway_terms(self._config, self._key),
+            metrics=Metrics(),
             sums=data_folder(self._config) / "sums",
             on_failure=self._fail,
         )
@@ -194,14 +195,14 @@ class GatewayService:
             self._stack.push_async_callback(tls.watch().stop)
         self.listen = Listen(wanted.host, runner.addresses[0][1])
 
-    async def _attend(self, desk: Desk, store: GatewayStore, log: TransparencyLog, studies: Studies, metrics: Metrics) -> None:
+    async def _attend(self, desk: Desk, store: GatewayStore, log: TransparencyLog, studies: Studies) -> None:
         """Open the doors for the operator: control socket, health, metrics."""
         verbs = GatewayVerbs(self._config, desk, store, log, studies, listen=self.listen)
         control = ControlServer(control_path(self._config), verbs.table())
         await control.start()
         self._stack.push_async_callback(control.stop)
         if self._config.metrics is not None:
-            health = HealthServer(self._config.metrics.listen, metrics.registry, {"store": self._fault})
+            health = HealthServer(self._config.metrics.listen, desk.metrics.registry, {"store": self._fault})
             await health.start()
             self._stack.push_async_callback(health.stop)
 
@@ -251,6 +252,7 @@ async def serve_until_told(config: GatewayConfig, key: SigningKey, environ: Mapp
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     await service.start()
+    gc.freeze()  # what stays for ever is not looked at again and again
     ends = [asyncio.create_task(told.wait()), asyncio.create_task(service.failed.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in ends:

@@ -14,6 +14,7 @@ from parley_gateway.enrolment import Members
 from parley_gateway.inbox import Inbox
 from parley_gateway.intake import Intake
 from parley_gateway.journal import Journal
+from parley_gateway.metrics import Metrics
 from parley_gateway.presence import Presence
 
 
@@ -29,5 +30,6 @@ class Desk:
     intake: Intake
     key: SigningKey  # of the log and of the gateway's statements
     gateway: GatewayTerms
+    metrics: Metrics
     sums: Path
     on_failure: Callable[[ServiceError], None]

@@ -163,7 +163,8 @@ def _unlink(paths: Iterable[Path]) -> None:
 def _write(folder: Path, digest: str, offset: int, chunk: bytes, known: str | None, *, is_last: bool) -> str | None:
     """Append a chunk durably; after the last one keep or drop the file, and return the digest found (`known` where the chunk is all)."""
     part = folder / (digest + _PART)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)
     _append(part, offset, chunk)
     if not is_last:
         return None

@@ -31,6 +31,8 @@ from parley_gateway.inbox import Inbox
 from parley_gateway.store import GatewayStore
 from parley_gateway.tlog import TransparencyLog
 
+LINGER_SECONDS: Final = 0.004  # an answer that completes no phase waits so long for others to be written with it
+
 
 @dataclass(slots=True)
 class Draft:
@@ -69,6 +71,11 @@ class Draft:
         """Leaves under the newest checkpoint."""
         return self._log.newest[0]
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits for it: it says something to parties, or to the log. One of many answers in a phase can wait a moment."""
+        return bool(self.entries.messages or self.entries.leaves) or not self.entries.events
+
     def note(self, study: str, text: str) -> None:
         """Write a line into a study's log, for people."""
         self.entries.notes.append(Note(study, self.now, text))
@@ -100,6 +107,7 @@ class Journal:
         self._waiting: list[tuple[Entries, asyncio.Future[None]]] = []
         self._writing: list[asyncio.Future[None]] = []
         self._pump: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._failed: ServiceError | None = None
 
     def draft(self) -> Draft:
@@ -116,10 +124,19 @@ class Journal:
             draft.seal()
         self._number(draft.entries)
         self._waiting.append((draft.entries, future))
-        if self._pump is None or self._pump.done():
+        if draft.is_urgent:
+            self._flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._flush)
+        return future
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting and (self._pump is None or self._pump.done()):
             self._pump = asyncio.create_task(self._write())
             self._pump.add_done_callback(self._require_written)
-        return future
 
     def _number(self, entries: Entries) -> None:
         first = self._last_message + 1
@@ -161,6 +178,10 @@ class Journal:
                 future.exception()  # looked at: nobody may be waiting
         self._on_failure(error)
 
+    async def flush_deleted(self) -> None:
+        """Have what was deleted (the shares of closed rounds) leave the disk too."""
+        await self._store.flush_deleted()
+
     def abandon(self, draft: Draft) -> None:
         """Say that a draft was left unfinished. If anything stands in it, memory says what the disk never will: the journal fails."""
         if draft.entries != Entries():
@@ -168,5 +189,6 @@ class Journal:
 
     async def settle(self) -> None:
         """Return when everything recorded is written."""
+        self._flush()
         if self._pump is not None:
             await asyncio.shield(self._pump)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -113,6 +112,12 @@ class Studies:
             await asyncio.sleep(TICK_SECONDS)
             self.tick()
 
+    def arrived(self, party: str) -> None:
+        """A party's request came: a round that waited for it need not wait for the next tick."""
+        for study, rounds in self._rounds.items():
+            if self._records[study].state is StudyState.RUNNING:
+                rounds.arrived(party)
+
     def tick(self) -> None:
         """Let time pass once, for every study."""
         for record in list(self._records.values()):
@@ -131,7 +136,8 @@ class Studies:
         RequestError, RemoteProtocolError or a policy's error say why it is refused.
         """
         if kind in POSTS:
-            future = self._running(party, study, kind).post(party, kind, raw, post_id)
+            rounds = self._running(party, study, kind)
+            future = None if rounds is None else rounds.post(party, kind, raw, post_id)
             if future is None:
                 return False
             await future
@@ -152,9 +158,12 @@ class Studies:
         await future
         return True
 
-    def _running(self, party: str, study: str, kind: str) -> Rounds:
+    def _running(self, party: str, study: str, kind: str) -> Rounds | None:
+        """Return a study's rounds; None if it has ended, and the post comes late."""
         record = self.find(party, study)
         rounds = self._rounds.get(study)
+        if record.terms is not None and party in record.members and record.state in ENDED:
+            return None
         if rounds is None or party not in record.members:
             raise RequestError(f"study {study} is {record.state}", problem=Slug.WRONG_STATE, wanted="a running study", got=kind)
         return rounds
@@ -334,9 +343,7 @@ class Studies:
     def describe(self, record: StudyRecord) -> dict[str, Any]:
         """Return where a study stands, as JSON values."""
         rounds = self._rounds.get(record.id)
-        progress: Mapping[str, Any] = {"round": 0, "phase": None, "step": None, "rounds_done": 0, "rounds_total": 0, "waits_for": []}
-        if rounds is not None:
-            progress = rounds.describe()
+        progress = _no_progress(record) if rounds is None else rounds.describe()
         waits = progress["waits_for"] if record.state is StudyState.RUNNING else list(record.waits_for())
         return {
             "study": record.id,
@@ -356,6 +363,13 @@ class Studies:
     def offers(self, record: StudyRecord) -> tuple[Offer, ...]:
         """Return the offers that came, as the parties signed them."""
         return tuple(Offer.parse(load_envelope(answer.offer, "offer").payload) for answer in record.answers.values() if answer.offer)
+
+
+def _no_progress(record: StudyRecord) -> dict[str, Any]:
+    """Return what is known of the rounds of a study that does not run here: of one that ended before this start, little."""
+    total = sum(step.rounds for step in record.terms.steps) if record.terms else 0
+    done = {StudyState.FINISHED: total, StudyState.STOPPED: None}.get(record.state, 0)
+    return {"round": 0, "phase": None, "step": None, "rounds_done": done, "rounds_total": total, "waits_for": []}
 
 
 def _post(kind: str, raw: bytes) -> str:

@@ -72,7 +72,7 @@ def _uploads(state: GatewayRound, bodies: Mapping[str, Path], members: list[str]
             if segment == name:
                 break
             offset += step.segment(segment).length * dtype.itemsize
-        yield np.memmap(bodies[party], dtype=dtype, mode="r", offset=offset, shape=(step.segment(name).length,))
+        yield np.fromfile(bodies[party], dtype=dtype, count=step.segment(name).length, offset=offset)
 
 
 def _sync(folder: Path) -> None:
