@@ -30,6 +30,7 @@ from parley.session import Session, UsageError, split_options
 
 NOUNS: Final = MappingProxyType(  # noun -> module; in the order of --help
     {
+        "demo": "parley.demo",
         "doctor": "parley.doctor",
         "version": "parley.version",
         "gateway": "parley.gateway",

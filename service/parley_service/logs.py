@@ -62,6 +62,7 @@ def configure(*, format: Literal["json", "text"] = "text", level: str = "info", 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("alembic").setLevel("WARNING")  # that a store was made is not news
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=BoundLogger,
