@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from blake3 import blake3
 from parley_gateway import rounds as gateway_rounds
 from parley_gateway.entries import Entries
 from parley_gateway.store import GatewayStore
+from parley_gateway.sums import open_round
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.gateway_round import GatewayRound
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Advertise, Manifest, Withdrawn
+from parley_protocol.messages import Advertise, Manifest, Opened, Withdrawn
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange
 from parley_service.errors import StoreError
@@ -192,6 +194,30 @@ def test_a_party_that_withdraws_is_not_waited_for(tmp_path: Path) -> None:
         lists = federation.parties["p0"].studies["heart"].lists
         assert "p3" not in lists[1]
         assert "p3" in lists[3]
+
+    run(tmp_path, work)
+    assert audited(tmp_path) == (True, "None")
+
+
+def test_an_update_that_is_missing_in_the_spool_stops_its_study_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = open_round
+
+    def missing(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> Opened:
+        if state.spec.terms.study == "heart":
+            bodies["p2"].unlink()
+        return whole(state, bodies, path)
+
+    monkeypatch.setattr(gateway_rounds, "open_round", missing)
+
+    async def work(federation: Federation) -> None:
+        await federation.propose("heart", rounds=1)
+        await federation.propose("lung", rounds=1)
+        await federation.parties["p0"].start("heart")
+        await federation.until(ended(federation, StudyChange.STOPPED, "heart"))
+        assert federation.parties["p0"].reasons["heart"].endswith("an update is missing in the spool (p2)")
+        await federation.parties["p0"].start("lung")
+        await federation.until(ended(federation, StudyChange.FINISHED, "lung"))
+        assert not federation.gateway.failed.is_set()
 
     run(tmp_path, work)
     assert audited(tmp_path) == (True, "None")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from blake3 import blake3
 from parley_crypto.keys import SigningKey
@@ -18,7 +20,7 @@ from parley_protocol.problems import Slug
 from parley_protocol.records import PolicyActivated
 from parley_service.auth import Audience, new_instance
 
-from tests.gateway.federation import Federation, started
+from tests.gateway.federation import Federation, started, write_config
 from tests.gateway.parties import GATEWAY_KEY, URL, Party, RefusedError
 
 
@@ -202,3 +204,36 @@ def test_who_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
         assert await refused(many()) is Slug.RATE_LIMITED
 
     run(tmp_path, work)
+
+
+def test_a_stranger_that_keeps_knocking_is_told_to_wait_and_members_are_not(tmp_path: Path) -> None:
+    async def work(_: Federation, a: Party) -> None:
+        await a.greet()
+        slugs = [await refused(a.send("GET", "/v1/members", b"", {})) for _ in range(150)]
+        assert (slugs[0], slugs[-1]) == (Slug.NOT_AUTHENTICATED, Slug.RATE_LIMITED)
+        assert (await a.request("GET", "/v1/members"))["members"]
+
+    run(tmp_path, work)
+
+
+def test_health_and_metrics_are_on_loopback_and_name_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        write_config(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{port}"\n')
+        federation = Federation(tmp_path, await started(tmp_path))
+        try:
+            await federation.enrol("klinik")
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    assert await response.json() == {"ok": True, "checks": {"store": "ok"}}
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+                    text = await response.text()
+            assert "parley_gateway_log_leaves 2.0" in text
+            assert 'parley_gateway_requests_total{route="/v1/enrolments",status="201"} 1.0' in text
+            assert "klinik" not in text
+        finally:
+            await federation.close()
+
+    asyncio.run(work())
