@@ -79,9 +79,9 @@ def test_secrets_keys_bytes_and_rows_never_appear(log_format: Literal["json", "t
         raw=b"sesame",
         array=rows,
         frame=[rows, b"sesame", {"deep": KEY, "raw": bytearray(b"sesame")}],
-        passphrase="sesame",  # noqa: S106
+        passphrase="sesame",
         authorization="Bearer sesame",
-        invite_token="sesame",  # noqa: S106
+        invite_token="sesame",
         nested={"Authorization": "Bearer sesame", "seeds": ["sesame"]},
         deep=[[[[["sesame"]]]]],
         long="x" * 10_000,
