@@ -32,6 +32,8 @@ class Rebuilt:
 def rebuild(state: GatewayRound) -> Rebuilt:
     """Return the secrets of a round in REVEAL with at least t reveals; RemoteProtocolError names whose secret is wrong."""
     terms, listed = state.spec.terms, _listed(state)
+    if len(state.reveals) < terms.threshold:  # nobody's fault yet
+        raise LocalProtocolError(f"round {state.spec.round}: opening needs {terms.threshold} members' shares, got {len(state.reveals)}")
     chosen = dict(sorted(state.reveals.items())[: terms.threshold])
     seeds: dict[str, dict[str, bytes]] = {}
     for name in listed.openable:
