@@ -17,7 +17,7 @@ from parley_crypto.ring import RingVector
 from parley_policies.negotiation.proposal import PREPROCESS
 from parley_service.logs import get_log
 
-from parley_party.errors import TrainerDied
+from parley_party.errors import DataError, TrainerDied
 from parley_party.publicstate import PublicState, StudyMath
 from parley_party.trainer_client import TrainerClient, TrainerRows
 
@@ -33,12 +33,17 @@ class Vectors:
 
 
 class Computing:
-    """The vectors of one study at one party."""
+    """The vectors of one study at one party.
 
-    def __init__(self, math: StudyMath, me: str, start: Callable[[], Awaitable[tuple[TrainerClient, TrainerRows]]]) -> None:
+    `people` is how many the dataset held when the party offered. Data are frozen from then on: a trainer that finds another number gives
+    no vectors. So a party that was started again takes part in a round while its trainer still reads.
+    """
+
+    def __init__(self, math: StudyMath, me: str, start: Callable[[], Awaitable[tuple[TrainerClient, TrainerRows]]], people: int) -> None:
         self._math = math
         self._me = me
         self._start = start  # starts a trainer and lets it read the data
+        self._people = people
         self._trainer: TrainerClient | None = None
         self._rows: TrainerRows | None = None
         self._scaled = False
@@ -49,11 +54,10 @@ class Computing:
         async with self._one_at_a_time:
             await self._ready()
 
-    async def people(self) -> int:
-        """Return how many people the dataset holds after exclusions."""
-        async with self._one_at_a_time:
-            await self._ready()
-        return 0 if self._rows is None else self._rows.people
+    @property
+    def people(self) -> int:
+        """How many people the dataset holds after exclusions."""
+        return self._people
 
     async def vectors(self, state: PublicState) -> Vectors:
         """Return this party's encoded vectors for the round after `state`, by segment. A trainer that died is started once more."""
@@ -115,8 +119,20 @@ class Computing:
 
     async def _ready(self, state: PublicState | None = None) -> TrainerClient:
         if self._trainer is None:
-            self._trainer, self._rows = await self._start()
+            self._trainer, self._rows = await self._started()
         if state is not None and state.summary and not self._scaled:
             await self._trainer.scaling(np.array(state.summary, dtype=np.float64))
             self._scaled = True
         return self._trainer
+
+    async def _started(self) -> tuple[TrainerClient, TrainerRows]:
+        trainer, rows = await self._start()
+        if rows.people != self._people:
+            await trainer.stop()
+            raise DataError(
+                f"data of study {self._math.terms.study}",
+                wanted=f"the {self._people} people of our offer",
+                got=str(rows.people),
+                do="Bring the data back as they were, or stop the study and propose a new one.",
+            )
+        return trainer, rows

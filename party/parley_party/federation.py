@@ -47,7 +47,7 @@ from parley_party.outbox import RETRY_SECONDS, RETRY_SECONDS_MAX, Outbox
 from parley_party.publicstate import StudyMath
 from parley_party.rounds import StudyRun
 from parley_party.store import Change, PartyStore
-from parley_party.studies import Negotiation
+from parley_party.studies import OFFERED, Negotiation
 from parley_party.tables import EvidenceRow, StudyRow
 
 SETTLE_SECONDS: Final = 1.0
@@ -256,7 +256,8 @@ class Federation:
         proposal = Proposal.parse(load_envelope(row.proposal, "proposal").payload)
         math = StudyMath.of(agreement.terms, proposal)
         objectives = tuple(json.loads(row.objectives))
-        computing = Computing(math, self._house.me, partial(self._datasets.start, row.dataset, proposal, objectives))
+        people = await self._people_of(row.study)
+        computing = Computing(math, self._house.me, partial(self._datasets.start, row.dataset, proposal, objectives), people)
         standing = Standing(agreement, await self._policy_of(row.study), row.dataset)
         run = StudyRun(math, standing, self._house, self._store, self._outbox, self.client, computing, self._folder)
         await run.load(self._resume)
@@ -269,6 +270,13 @@ class Federation:
             if row.kind == "terms accepted":
                 return str(json.loads(row.body)["policy"])
         raise StudyError(f"study {study}: this party holds no record of having accepted its terms")
+
+    async def _people_of(self, study: str) -> int:
+        """Return how many people the dataset held when this party offered."""
+        for row in reversed(await self._store.evidence(study)):
+            if row.kind == OFFERED:
+                return int(json.loads(row.body)["people"])
+        raise StudyError(f"study {study}: this party holds no record of having made an offer")
 
     async def _warm_up(self, run: StudyRun) -> None:
         try:

@@ -244,7 +244,7 @@ class StudyRun:
             step=spec.step,
             round_number=spec.round,
             segments=self._house.own_segments(spec.workload),
-            people=await self.computing.people(),
+            people=self.computing.people,
             rounds_begun=len(begun),
             rounds_in_24_hours=await self._store.rounds_since(self._house.clock() - DAY_SECONDS),
             now=self._house.now(),

@@ -53,6 +53,7 @@ from parley_party.tables import EvidenceRow, StudyRow
 
 _LOG: Final = get_log("studies")
 SALT_BYTES: Final = 32
+OFFERED: Final = "offered"  # evidence of an offer: how many people there were
 _CHANGED: Final = {
     StudyChange.STARTED: StudyState.RUNNING,
     StudyChange.STOPPED: StudyState.STOPPED,
@@ -104,19 +105,20 @@ class Negotiation:
         return proposal
 
     async def event(self, study: str, change: StudyChange, reason: str, *, certificates: int, head: str) -> None:
-        """Sign and post that this party starts or stops a study."""
+        """Sign and post that this party starts or stops a study; `head` is the newest of its `certificates`, worthless without any."""
         row = await self._known(study)
         if not row.agreement and change is not StudyChange.STOPPED:
             raise StudyError(f"study {study}", wanted="an agreement", got=row.state, do="Wait until it is FINALIZED.")
         kind = Leaving.START if change is StudyChange.STARTED else Leaving.STOP
         self._house.guard.check_send(kind, study=study, now=self._house.now())
+        agreed = Agreement.load(load_envelope(row.agreement, "agreement")).digest if row.agreement else None
         statement = StudyEvent(
             study=study,
             change=change if row.agreement else StudyChange.TERMINATED,
             by=self._house.me,
-            agreement=Agreement.load(load_envelope(row.agreement, "agreement")).digest if row.agreement else None,
+            agreement=agreed,
             certificates=certificates if row.agreement else 0,
-            head=head if row.agreement else None,
+            head=(head if certificates else agreed) if row.agreement else None,
             reason=reason,
             at=int(self._house.clock()),
         )
@@ -139,17 +141,17 @@ class Negotiation:
         row.members = json.dumps([entry.model_dump() for entry in request.members])
         row.changed_at = self._house.clock()
         try:
-            offer = await self._offer(proposal, members, row)
+            offer, people = await self._offer(proposal, members, row)
         except (Refused, PartyError, LearningError) as error:
             await self._decline(row, proposal, error, change)
             return
         row.state, row.offer = StudyState.OFFERED, self._signed(offer)
         message = self._post(Move.OFFER, proposal.id, row.offer)
-        await self._outbox.apply(
-            Change(cursor=change.cursor, study=row, outgoing=(message,), evidence=(self._note(proposal.id, "offered", {}),))
-        )
+        note = self._note(proposal.id, OFFERED, {"people": people})
+        await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(message,), evidence=(note,)))
 
-    async def _offer(self, proposal: Proposal, members: Directory, row: StudyRow) -> Offer:
+    async def _offer(self, proposal: Proposal, members: Directory, row: StudyRow) -> tuple[Offer, int]:
+        """Return the offer, and how many people the chosen dataset holds, which the offer may tell in bands or not at all."""
         _check_shape(proposal)
         chosen = await self._datasets.choose(proposal)
         running = [other for other in await self._store.studies() if other.state == StudyState.RUNNING and other.study != proposal.id]
@@ -165,7 +167,7 @@ class Negotiation:
         )
         self._house.guard.check_send(Leaving.OFFER, study=proposal.id, now=self._house.now())
         row.dataset, row.objectives, row.salt = chosen.name, json.dumps(chosen.objectives), secrets.token_bytes(SALT_BYTES)
-        return make_offer(
+        offer = make_offer(
             self._house.guard.active,
             proposal,
             dataset=chosen.name,
@@ -176,6 +178,7 @@ class Negotiation:
             today=self._house.now().date(),
             salt=row.salt,
         )
+        return offer, chosen.people
 
     async def _decline(self, row: StudyRow, proposal: Proposal, error: Exception, change: Change) -> None:
         await self._datasets.discard(proposal.id)

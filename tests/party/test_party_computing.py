@@ -13,7 +13,7 @@ from parley_crypto.tags import Tag, digest
 from parley_learning.workloads.evaluate import Score
 from parley_party.computing import Computing
 from parley_party.dataset import Excluded
-from parley_party.errors import TrainerDied
+from parley_party.errors import DataError, TrainerDied
 from parley_party.publicstate import PublicState, StudyMath
 from parley_party.trainer_client import BaselineScores, TrainerClient, TrainerRows
 
@@ -44,14 +44,14 @@ class FakeTrainer:
         self.stopped = True
 
 
-def computing(*trainers: FakeTrainer) -> Computing:
+def computing(*trainers: FakeTrainer, people: int = ROWS.people) -> Computing:
     found = negotiate(SHARED)
     waiting = iter(trainers)
 
     async def start() -> tuple[TrainerClient, TrainerRows]:
         return cast(TrainerClient, next(waiting)), ROWS
 
-    return Computing(StudyMath.of(found.terms, found.proposal), "lender-tx", start)
+    return Computing(StudyMath.of(found.terms, found.proposal), "lender-tx", start, people)
 
 
 def finished_state() -> PublicState:
@@ -69,3 +69,14 @@ def test_a_trainer_that_died_before_the_scores_is_started_once_more() -> None:
 def test_a_second_death_is_told() -> None:
     with pytest.raises(TrainerDied, match="SIGKILL"):
         asyncio.run(computing(FakeTrainer(dies=True), FakeTrainer(dies=True)).result(finished_state()))
+
+
+def test_the_number_of_people_is_known_before_a_trainer_was_started() -> None:
+    assert computing().people == ROWS.people
+
+
+def test_data_that_changed_since_the_offer_give_no_vectors() -> None:
+    trainer = FakeTrainer(dies=False)
+    with pytest.raises(DataError, match="wanted the 9 people of our offer, got 8"):
+        asyncio.run(computing(trainer, people=9).warm_up())
+    assert trainer.stopped
