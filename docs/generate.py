@@ -108,8 +108,9 @@ IDLE: Final[Mapping[str, str]] = MappingProxyType(
         "differential_privacy.adjacency": "no noise in this version",
         "differential_privacy.noise_trust": "no noise in this version",
         "sharing.max_weight_ratio": "no noise in this version, so no member has a clip bound of its own",
-        "disclosure.contribution_record": "contribution is not measured in this version; rounds joined and bytes sent stand in the log, "
-        "which every member of the study sees",
+        "disclosure.contribution_record": "contribution is not measured in this version; the gateway shows the log's record of rounds "
+        'joined and bytes sent to its own party alone, which is `["self"]`, whatever more the clause permits; which rounds a party joined '
+        "every member of the study sees in the certificates",
         "code.custom": "no custom code in this version",
         "retention.sealed_updates": "the gateway deletes sealed updates when their round closes, which keeps both values",
         "retention.legal_hold": "nothing at a party expires by itself in this version",

@@ -9,6 +9,9 @@
 | `openings.jsonl` | texts whose salted digests stand in leaves: `Opening` in canonical JSON, a line each |
 | `README.txt` | what it is, what it can prove and what not |
 
+A party is shown by the gateway only what concerns it, and of other leaves the hash (`parley_protocol.logentries`). An export that it makes
+names it in the header and withholds those leaves: the tree can be computed all the same.
+
 The same leaves, checkpoint and arguments give the same bytes. Nothing here touches a disk: files are opened through the `Sink` or `Source`
 handed in. Making an export checks no signature, so that a faulty log can be exported as evidence.
 """
@@ -22,12 +25,12 @@ from typing import Annotated, BinaryIO, Final, Literal, Protocol
 from parley_crypto.checkpoint import parse_and_verify
 from parley_crypto.errors import CryptoError
 from parley_crypto.keys import VerifyKey
-from parley_crypto.merkle import leaf_hash
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Document, Statement
 from parley_policies.negotiation.terms import Count, PartyId, StudyId
 from parley_protocol.ids import Hex32
-from parley_protocol.records import Enrolment, EnrolmentRecord, GatewayRecord, RevocationRecord
+from parley_protocol.logentries import HiddenLeaf, LogEntry, hash_of
+from parley_protocol.records import Enrolment, EnrolmentRecord, GatewayRecord, Participation, PolicyActivated, RevocationRecord
 from pydantic import Field
 
 from parley_audit.claims import Audience, proven, unproven
@@ -73,6 +76,7 @@ class ExportHeader(Document):
     size: Count  # leaves of the log
     withheld: Count  # of them, how many are here as hashes only
     studies: tuple[StudyId, ...] | None  # in order; None: all
+    party: PartyId | None  # to whom the gateway showed this much; None: it was made from the whole log
     openings: Count
 
 
@@ -116,20 +120,23 @@ class KeyList(Document):
 
 def write_export(
     sink: Sink,
-    leaves: Sequence[bytes],
+    leaves: Sequence[LogEntry],
     *,
     checkpoint: str,
     gateway: VerifyKey,
     origin: str,
     audience: Audience,
     studies: Collection[str] | None = None,
+    party: str | None = None,
     openings: Sequence[Opening] = (),
 ) -> ExportHeader:
     """Write the six files and return the header. `leaves` are exactly those that `checkpoint` covers.
 
-    With `studies`, leaves of other studies are withheld; for the public everything but the gateway's own declarations is.
+    With `studies`, leaves of other studies are withheld; for the public everything but the gateway's own declarations is. `party` is to
+    whom `leaves` were shown, some of them as hashes; without it they are the whole log. What is for the public names no party.
     """
     chosen = None if studies is None else tuple(sorted(set(studies)))
+    viewer = None if audience is Audience.PUBLIC else party
     try:
         head = parse_and_verify(checkpoint, gateway, origin)
     except CryptoError as error:
@@ -138,8 +145,13 @@ def write_export(
         raise ExportError(f"leaves: wanted the {head.size} that the checkpoint covers, got {len(leaves)}")
     if audience is Audience.PUBLIC and (chosen is not None or openings):
         raise ExportError("a public export shows no study and opens no salted digest: ask for all studies and give no openings")
-    statements = [_parsed(leaf) for leaf in leaves]
-    shown = [is_shown(statement, audience, chosen) for statement in statements]
+    if audience is not Audience.PUBLIC and viewer is None and any(isinstance(leaf, HiddenLeaf) for leaf in leaves):
+        raise ExportError("leaves: wanted the party that they were shown to, since some are hashes, got none")
+    statements = [None if isinstance(leaf, HiddenLeaf) else _parsed(leaf) for leaf in leaves]
+    shown = [
+        not isinstance(leaf, HiddenLeaf) and is_shown(statement, audience, chosen, viewer)
+        for leaf, statement in zip(leaves, statements, strict=True)
+    ]
     header = ExportHeader(
         audience=audience,
         origin=origin,
@@ -147,6 +159,7 @@ def write_export(
         size=len(leaves),
         withheld=shown.count(False),
         studies=chosen,
+        party=viewer,
         openings=len(openings),
     )
     _write(sink, HEADER, [header.canonical() + b"\n"])
@@ -158,13 +171,16 @@ def write_export(
     return header
 
 
-def is_shown(statement: Statement | None, audience: Audience, studies: tuple[str, ...] | None) -> bool:
+def is_shown(statement: Statement | None, audience: Audience, studies: tuple[str, ...] | None, party: str | None) -> bool:
     """Say whether an export shows a leaf or withholds it; None is a leaf that cannot be read.
 
-    No policy grants anything to the public yet, so it sees no party and no study.
+    No policy grants anything to the public yet, so it sees no party and no study. Where `party` made the export, others' own records are
+    withheld, whoever showed them to it.
     """
     if audience is Audience.PUBLIC:
         return isinstance(statement, GatewayRecord)
+    if party is not None and isinstance(statement, Participation | PolicyActivated) and statement.party != party:
+        return False
     study = None if statement is None else study_of(statement)
     return study is None or studies is None or study in studies
 
@@ -182,8 +198,9 @@ def keys_file(keys: Iterable[ListedKey]) -> bytes:
 def readme(header: ExportHeader) -> bytes:
     """Return `README.txt`, a function of the header."""
     shown = header.size - header.withheld
+    viewer = "" if header.party is None else f", as the gateway showed it to {header.party}"
     lines = [
-        f"Export of the log {header.origin}, for: {header.audience}",
+        f"Export of the log {header.origin}, for: {header.audience}{viewer}",
         "",
         f"The log has {header.size} leaves; {shown} are shown here, {header.withheld} are withheld (only their hashes are here).",
         f"Gateway key: {VerifyKey.from_hex(header.gateway).fingerprint}",
@@ -193,10 +210,10 @@ def readme(header: ExportHeader) -> bytes:
         "The format of every file is described in docs/audit.md of Parley.",
         "",
         "If it verifies, this export proves:",
-        *(f"- {line}" for line in proven(header.audience, header.studies)),
+        *(f"- {line}" for line in proven(header.audience, header.studies, header.party)),
         "",
         "It does not prove:",
-        *(f"- {line}" for line in unproven(header.audience, header.studies, gateway_given=None)),
+        *(f"- {line}" for line in unproven(header.audience, header.studies, header.party, gateway_given=None)),
     ]
     return ("\n".join(lines) + "\n").encode()
 
@@ -232,8 +249,8 @@ def _party_in(record: EnrolmentRecord) -> Enrolment | None:
         return None
 
 
-def _line(leaf: bytes, *, is_shown: bool) -> bytes:
-    return (leaf if is_shown else withheld_line(leaf_hash(leaf))) + b"\n"
+def _line(leaf: LogEntry, *, is_shown: bool) -> bytes:
+    return (leaf if is_shown and not isinstance(leaf, HiddenLeaf) else withheld_line(hash_of(leaf))) + b"\n"
 
 
 def _write(sink: Sink, name: str, chunks: Iterable[bytes]) -> None:

@@ -87,7 +87,7 @@ def _run(audit: _Audit) -> None:
     _check_tree(audit.source, header, audit.checkpoint)
     ledger.counts[Check.TREE] = header.size
     _check_leaves(audit.source, header, ledger)
-    _check_keys(audit.source, ledger)
+    _check_keys(audit.source, header, ledger)
     _check_openings(audit.source, header, ledger)
 
 
@@ -104,6 +104,8 @@ def _check_format(source: Source) -> ExportHeader:
         raise FaultError(Check.FORMAT, f"{HEADER}: wanted canonical JSON and one newline")
     if header.studies is not None and list(header.studies) != sorted(set(header.studies)):
         raise FaultError(Check.FORMAT, f"{HEADER}: wanted distinct studies in order, got {header.studies}")
+    if header.party is not None and not header.audience.shows_everything:
+        raise FaultError(Check.FORMAT, f"{HEADER}: wanted no party in an export for {header.audience}, got {header.party}")
     if _read(source, README) != readme(header):
         raise FaultError(Check.FORMAT, f"{README}: wanted the text that goes with {HEADER}")
     return header
@@ -145,14 +147,16 @@ def _check_leaves(source: Source, header: ExportHeader, ledger: Ledger) -> None:
         if _WITHHELD.fullmatch(line) is not None:
             continue
         statement = verify_leaf(ledger, index, line)
-        if not is_shown(statement, header.audience, header.studies):
+        if not is_shown(statement, header.audience, header.studies, header.party):
             raise FaultError(Check.LEAVES, f"wanted this leaf withheld from an export for {header.audience}, got it shown", index)
-    whole = header.studies is None and header.audience.shows_everything
+    whole = header.studies is None and header.party is None and header.audience.shows_everything
     if whole and header.withheld:
         raise FaultError(Check.LEAVES, f"wanted the whole log, got {header.withheld} leaves withheld")
 
 
-def _check_keys(source: Source, ledger: Ledger) -> None:
+def _check_keys(source: Source, header: ExportHeader, ledger: Ledger) -> None:
+    if header.party is not None and header.party not in ledger.members:
+        raise FaultError(Check.KEYS, f"{HEADER}: wanted a party whose enrolment is among the leaves shown, got {header.party}")
     if _read(source, KEYS) != keys_file(ListedKey.of(m.enrolment, revoked=m.revoked) for m in ledger.members.values()):
         raise FaultError(Check.KEYS, f"{KEYS}: wanted the {len(ledger.members)} parties that the enrolments give, got another list")
     ledger.counts[Check.KEYS] = len(ledger.members)
@@ -190,8 +194,8 @@ def _report(audit: _Audit, error: FaultError | None) -> Report:
         checks=results({} if ledger is None else ledger.counts, fault),
         fault=fault,
         studies=() if ledger is None else tuple(trail.summary() for trail in ledger.trails.values()),
-        proves=() if header is None or fault is not None else proven(header.audience, header.studies),
-        proves_not=() if header is None else unproven(header.audience, header.studies, gateway_given=given),
+        proves=() if header is None or fault is not None else proven(header.audience, header.studies, header.party),
+        proves_not=() if header is None else unproven(header.audience, header.studies, header.party, gateway_given=given),
     )
 
 

@@ -22,6 +22,7 @@ from parley_audit.verify import verify as verify_export
 from parley_crypto.errors import CryptoError
 from parley_crypto.keys import VerifyKey
 from parley_protocol.limits import LEAF_BYTES
+from parley_protocol.logentries import HiddenLeaf
 from parley_protocol.problems import Problem, Slug
 from parley_service.config import HomeKind
 from parley_service.errors import ConfigError
@@ -64,7 +65,7 @@ def export(
     study: Annotated[str | None, typer.Argument(help="The study to show; leaves of others are withheld.")] = None,
     *,
     out: Annotated[Path, typer.Option(help="The folder to make.")],
-    every: Annotated[bool, typer.Option("--all", help="Show every study.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every study that we are shown; a gateway's own export shows all.")] = False,
     audience: Annotated[Audience, typer.Option("--for", help="Who will read it: that decides what is withheld.")] = Audience.PARTY,
     federation: Annotated[str | None, typer.Option(help="Which of our federations, if there are several.")] = None,
 ) -> None:
@@ -82,7 +83,14 @@ def export(
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     studies = None if study is None else (study,)
     header = write_export(
-        Folder(out), log.leaves, checkpoint=log.checkpoint, gateway=log.key, origin=log.origin, audience=audience, studies=studies
+        Folder(out),
+        log.leaves,
+        checkpoint=log.checkpoint,
+        gateway=log.key,
+        origin=log.origin,
+        audience=audience,
+        studies=studies,
+        party=log.party,
     )
     report = verify_export(Folder(out), gateway_key=log.key)
     plain = {"folder": str(out), "for": header.audience.value, "leaves": header.size, "withheld": header.withheld, "verified": report.ok}
@@ -129,16 +137,20 @@ def _from_party(session: Session, federation: str | None) -> FetchedLog:
 
 
 def _require_study(log: FetchedLog, study: str) -> None:
-    """Raise UsageError unless a leaf is about the study. A leaf that cannot be read is evidence, and about none."""
+    """Raise UsageError unless a leaf shown is about the study. A leaf that cannot be read is evidence, and about none."""
     known = set()
     for leaf in log.leaves:
+        if isinstance(leaf, HiddenLeaf):
+            continue
         try:
             known.add(study_of(parse_leaf(leaf)))
         except (FaultError, CryptoError):
             continue
     if study not in known:
         names = ", ".join(sorted(name for name in known if name)) or "none yet"
-        raise UsageError(f"study {study!r}", problem=Slug.UNKNOWN_STUDY, wanted=f"a study of this log: {names}", got="none of that id")
+        raise UsageError(
+            f"study {study!r}", problem=Slug.UNKNOWN_STUDY, wanted=f"a study of this log that we are shown: {names}", got="none of that id"
+        )
 
 
 @app.command()

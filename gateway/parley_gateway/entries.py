@@ -134,6 +134,8 @@ class Leaf:
     index: int
     hash: bytes
     body: bytes
+    study: str  # that it is about; empty: about none
+    party: str  # the only one that is shown it; empty: all whom its study, or else the federation, concerns
 
 
 @dataclass(frozen=True, slots=True)

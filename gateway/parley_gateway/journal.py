@@ -22,6 +22,7 @@ from typing import Final
 from blake3 import blake3
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Document
+from parley_protocol.logentries import reach_of
 from parley_protocol.messages import LogProof
 from parley_protocol.problems import Slug
 from parley_service.errors import ServiceError, StoreError
@@ -54,7 +55,7 @@ class Draft:
 
     def append(self, leaf: Envelope) -> int:
         """Append a signed statement to the log and return its index."""
-        entry = self._log.append(leaf.dump())
+        entry = self._log.append(leaf.dump(), reach_of(leaf))
         self.entries.leaves.append(entry)
         return entry.index
 

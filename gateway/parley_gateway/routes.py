@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from parley_protocol.codec import POSTS
 from parley_protocol.limits import INBOX_ANSWER_BYTES, LOG_ENTRIES, MESSAGE_BYTES, PROTOCOL_MAX, PROTOCOL_MIN
+from parley_protocol.logentries import HiddenLeaf, Reach, dump_entry
 from parley_protocol.problems import Slug
 from parley_service.answers import problem_middleware
 from parley_service.auth import Checked, TokenVerifier, body_digest
@@ -298,17 +299,19 @@ class Routes:
         query = _query(request, {"old", "new"})
         return _json({"consistency": list(self._log.consistency(_number(query, "old"), _number(query, "new")))})
 
-    async def _entries(self, request: web.Request, _: Caller) -> web.Response:
+    async def _entries(self, request: web.Request, caller: Caller) -> web.Response:
+        """Leaves that concern the caller; of others their hashes, counted as such: where a page ends tells nothing of them."""
         query = _query(request, {"start", "end"})
         start, end = _number(query, "start"), min(_number(query, "end"), self._log.published[0])
-        leaves = await self._store.leaves(start, min(end, start + LOG_ENTRIES))
-        chosen: list[str] = []
+        studies = frozenset(record.id for record in self._studies.seen_by(caller.party))
+        chosen: list[dict[str, str]] = []
         size = 0
-        for leaf in leaves:
-            size += 2 * len(leaf)
+        for leaf in await self._store.log_entries(start, min(end, start + LOG_ENTRIES)):
+            is_shown = Reach(leaf.study, leaf.party).includes(caller.party, studies)
+            size += 2 * len(leaf.body if is_shown else leaf.hash)
             if chosen and size > INBOX_ANSWER_BYTES:
                 break
-            chosen.append(leaf.decode())
+            chosen.append(dump_entry(leaf.body if is_shown else HiddenLeaf(leaf.hash)))
         return _json({"start": start, "entries": chosen})
 
 

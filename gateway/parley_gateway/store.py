@@ -22,6 +22,7 @@ from parley_gateway.entries import (
     CertificateEntry,
     Entries,
     Invite,
+    Leaf,
     Member,
     Message,
     Note,
@@ -122,6 +123,11 @@ class GatewayStore:
     async def leaves(self, start: int, end: int) -> tuple[bytes, ...]:
         """Return the leaves from `start` up to but not including `end`."""
         return await self._database.run(lambda session: _leaves(session, start, end))
+
+    async def log_entries(self, start: int, end: int) -> tuple[Leaf, ...]:
+        """Return the leaves from `start` up to but not including `end`, with whom each concerns."""
+        query = select(LeafRow).where(col(LeafRow.index) >= start, col(LeafRow.index) < end).order_by(col(LeafRow.index))
+        return await self._database.run(lambda session: _all(session, query, Leaf))
 
     async def notes_after(self, study: str, after: int) -> tuple[Note, ...]:
         """Return lines of a study's log above `after`, oldest first."""

@@ -146,6 +146,8 @@ class LeafRow(GatewayTable, table=True):
     index: int = Field(primary_key=True)
     hash: bytes = Field(sa_type=LargeBinary)
     body: bytes = Field(sa_type=LargeBinary)
+    study: str
+    party: str
 
 
 class CheckpointRow(GatewayTable, table=True):

@@ -3,7 +3,7 @@
 It lives in memory as 64 bytes a leaf and is written by the journal, in the same transaction as what its leaves record. What was appended is
 shown to nobody before it is on the disk: `published` is what is served, `newest` what the next transaction will publish.
 
-    index = log.append(envelope.dump())
+    entry = log.append(envelope.dump(), reach_of(envelope))
     size, note = log.seal()
 """
 
@@ -15,6 +15,7 @@ from typing import Final
 from parley_crypto.checkpoint import Checkpoint, parse_and_verify
 from parley_crypto.keys import SigningKey
 from parley_crypto.merkle import Tree, leaf_hash
+from parley_protocol.logentries import Reach
 from parley_protocol.messages import LogProof
 from parley_protocol.problems import Slug
 from parley_service.errors import RequestError, StoreDamagedError
@@ -51,10 +52,10 @@ class TransparencyLog:
         """Leaves, those included that are not written yet."""
         return self._tree.size
 
-    def append(self, leaf: bytes) -> Leaf:
-        """Append a leaf and return it as it is to be stored."""
+    def append(self, leaf: bytes, reach: Reach) -> Leaf:
+        """Append a leaf that concerns `reach` and return it as it is to be stored."""
         hashed = leaf_hash(leaf)
-        return Leaf(self._tree.append(hashed), hashed, leaf)
+        return Leaf(self._tree.append(hashed), hashed, leaf, reach.study, reach.party)
 
     def seal(self) -> tuple[int, str]:
         """Sign a checkpoint over all leaves and return size and note."""

@@ -37,6 +37,7 @@ from parley_protocol.limits import (
     PROTOCOL_MIN,
     REQUEST_SECONDS,
 )
+from parley_protocol.logentries import LogEntry, load_entry
 from parley_protocol.problems import CONTENT_TYPE, Problem, Slug
 from parley_service.auth import Audience, make_token
 
@@ -180,14 +181,14 @@ class GatewayClient:
         """Return the log's newest checkpoint note."""
         return str(_json(await self._send("GET", "/v1/log/checkpoint"))["checkpoint"])
 
-    async def entries(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """Yield the log's leaves from `start` up to but not including `end`."""
+    async def entries(self, start: int, end: int) -> AsyncIterator[LogEntry]:
+        """Yield the log's leaves from `start` up to but not including `end`; of those that do not concern this party, the hashes."""
         while start < end:
             rows = _json(await self._send("GET", f"/v1/log/entries?{urlencode({'start': start, 'end': end})}"))["entries"]
             if not rows:
                 raise GatewayRefusedError(Problem(Slug.PROTOCOL_BROKEN, "log entries", wanted=f"{start} to {end}", got="none"))
             for row in rows:
-                yield str(row).encode()
+                yield load_entry(row)
             start += len(rows)
 
     async def _send(

@@ -19,6 +19,7 @@ from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.ids import Phase
+from parley_protocol.logentries import HiddenLeaf, LogEntry, hash_of, reach_of
 from parley_protocol.messages import Manifest, SumOpened, SurvivorList
 from parley_protocol.phases import Event
 from parley_protocol.records import (
@@ -206,16 +207,23 @@ def sample_leaves() -> tuple[bytes, ...]:
     return (*leaves, *(envelope.dump() for envelope in tail))
 
 
-def signed(leaves: Sequence[bytes], key: SigningKey = GATEWAY_KEY) -> str:
-    frontier = Frontier(leaf_hash(leaf) for leaf in leaves)
+def as_shown_to(party: str, *studies: str, leaves: Sequence[bytes] | None = None) -> list[LogEntry]:
+    """Return the log as a gateway shows it to a party that was invited to `studies`."""
+    chosen = sample_leaves() if leaves is None else leaves
+    return [leaf if reach_of(Envelope.load(leaf)).includes(party, studies) else HiddenLeaf(leaf_hash(leaf)) for leaf in chosen]
+
+
+def signed(leaves: Sequence[LogEntry], key: SigningKey = GATEWAY_KEY) -> str:
+    frontier = Frontier(hash_of(leaf) for leaf in leaves)
     return Checkpoint(ORIGIN, frontier.size, frontier.root()).sign(key)
 
 
 def export(
-    leaves: Sequence[bytes],
+    leaves: Sequence[LogEntry],
     *,
     audience: Audience = Audience.PARTY,
     studies: Collection[str] | None = None,
+    party: str | None = None,
     openings: Sequence[Opening] = (),
 ) -> Folder:
     folder = Folder()
@@ -227,6 +235,7 @@ def export(
         origin=ORIGIN,
         audience=audience,
         studies=studies,
+        party=party,
         openings=openings,
     )
     return folder

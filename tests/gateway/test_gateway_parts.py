@@ -17,6 +17,7 @@ from parley_gateway.presence import LINGER_SECONDS, Presence
 from parley_gateway.ratelimit import RateLimiter
 from parley_gateway.store import GatewayStore
 from parley_gateway.tlog import TransparencyLog
+from parley_protocol.logentries import Reach
 from parley_protocol.problems import Slug
 from parley_service.errors import RequestError, StoreDamagedError
 
@@ -30,10 +31,10 @@ def test_a_proof_of_the_log_verifies() -> None:
     log = TransparencyLog(KEY, "gw/log")
     leaves = [b"leaf %d" % index for index in range(7)]
     for leaf in leaves[:3]:
-        log.append(leaf)
+        log.append(leaf, Reach())
     old = parse_and_verify(log.seal()[1], KEY.public, "gw/log")
     for leaf in leaves[3:]:
-        log.append(leaf)
+        log.append(leaf, Reach())
     log.seal()
     text = json.dumps({"payload": "", "payloadType": "x", "signatures": []}, separators=(",", ":"))
     proof = log.prove(old_size=3, leaf=text, index=4)
@@ -44,7 +45,7 @@ def test_a_proof_of_the_log_verifies() -> None:
 
 def test_what_is_not_published_is_not_served() -> None:
     log = TransparencyLog(KEY, "gw/log")
-    log.append(b"leaf")
+    log.append(b"leaf", Reach())
     checkpoint = log.seal()
     assert log.published[0] == 0
     with pytest.raises(RequestError, match="1 ≤ old ≤ new ≤ 0"):
@@ -55,7 +56,7 @@ def test_what_is_not_published_is_not_served() -> None:
 
 def test_a_log_that_does_not_continue_its_checkpoint_is_refused() -> None:
     log = TransparencyLog(KEY, "gw/log")
-    leaf = log.append(b"leaf")
+    leaf = log.append(b"leaf", Reach())
     checkpoint = log.seal()
     assert TransparencyLog(KEY, "gw/log", [leaf.hash], checkpoint).newest == checkpoint
     with pytest.raises(StoreDamagedError):

@@ -34,7 +34,7 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
             messages=[Message(1, "a", "id", "keys", "heart", b"{}")],
             rounds=[RoundEntry("heart", 1, 0, 1.0, "[]", "open")],
             events=[event(0), event(1)],
-            leaves=[Leaf(0, b"h" * 32, b"leaf")],
+            leaves=[Leaf(0, b"h" * 32, b"leaf", "", "")],
             checkpoint=(1, "note"),
             facts={"x": "1"},
             notes=[Note("heart", 1.0, "hello")],
@@ -74,9 +74,9 @@ def test_an_event_that_would_leave_a_gap_is_refused_with_all_that_came_with_it(t
 def test_what_contradicts_the_store_is_refused(tmp_path: Path) -> None:
     async def run() -> None:
         store = GatewayStore.open(tmp_path / "gateway.db")
-        await store.commit(Entries(leaves=[Leaf(0, b"h" * 32, b"leaf")]))
+        await store.commit(Entries(leaves=[Leaf(0, b"h" * 32, b"leaf", "", "")]))
         with pytest.raises(StoreError, match="contradicts"):
-            await store.commit(Entries(leaves=[Leaf(0, b"g" * 32, b"other")]))
+            await store.commit(Entries(leaves=[Leaf(0, b"g" * 32, b"other", "", "")]))
         await store.close()
 
     asyncio.run(run())

@@ -147,7 +147,8 @@ class Disclosure(Section):
         Literal["gateway", "parties"], checked("Who reads opened sums: the gateway too, or the members alone.")
     ] = "parties"
     contribution_record: Annotated[
-        tuple[Literal["self"] | Role | PartyId, ...], enforced("Who sees the record of what we contributed.")
+        tuple[Literal["self"] | Role | PartyId, ...],
+        enforced("Who besides the gateway's operator may see the record of what we contributed."),
     ] = ()
 
 

@@ -85,6 +85,8 @@ def upgrade() -> None:
         sa.Column("index", sa.Integer(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("study", sa.String(), nullable=False),
+        sa.Column("party", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("index"),
     )
     op.create_table(
