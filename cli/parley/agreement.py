@@ -65,7 +65,7 @@ def _views(state: str, found: Agreement) -> list[View]:
         "purpose": ", ".join(terms.purpose),
         "gateway": f"{terms.gateway.id}, operated by {terms.gateway.operator} ({', '.join(terms.gateway.countries)})",
         "scheme": f"{terms.scheme}; the gateway is {'not ' if terms.gateway_may_lie else ''}trusted",
-        "conspirators": f"{terms.max_colluders} parties may conspire and still learn nothing",
+        "conspirators": f"{terms.max_colluders} {'party' if terms.max_colluders == 1 else 'parties'} may conspire and still learn nothing",
         "signatures": f"{terms.threshold} of {len(terms.members)} must sign what is opened",
         "dropouts": f"a round survives {len(terms.members) - terms.threshold}",
         "small changes": f"at most {terms.max_small_changes} lists may differ from an earlier one by few parties",

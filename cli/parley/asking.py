@@ -61,10 +61,13 @@ def _lasting(seen: object) -> object:
 
 
 @contextlib.contextmanager
-def announce(out: Output, socket: Path, sentence: Callable[[dict[str, Any]], str]) -> Iterator[None]:
-    """Say `sentence` of the service's own status on stderr, once, as soon as the service of this process serves."""
+def announce(out: Output, socket: Path, locked: Path, sentence: Callable[[dict[str, Any]], str]) -> Iterator[None]:
+    """Say `sentence` of the service's own status on stderr, once, as soon as the service of this process serves.
+
+    `socket` is its control socket, `locked` the folder that it locks.
+    """
     ended = threading.Event()
-    thread = threading.Thread(target=_announce, args=(out, socket, sentence, ended), daemon=True, name="announce")
+    thread = threading.Thread(target=_announce, args=(out, socket, locked, sentence, ended), daemon=True, name="announce")
     thread.start()
     try:
         yield
@@ -73,9 +76,9 @@ def announce(out: Output, socket: Path, sentence: Callable[[dict[str, Any]], str
         thread.join()
 
 
-def _announce(out: Output, socket: Path, sentence: Callable[[dict[str, Any]], str], ended: threading.Event) -> None:
+def _announce(out: Output, socket: Path, locked: Path, sentence: Callable[[dict[str, Any]], str], ended: threading.Event) -> None:
     while not ended.wait(_AGAIN_SECONDS):
-        if not _is_ours(socket.parent):
+        if not _is_ours(locked):
             continue
         try:
             status = asyncio.run(control.call(socket, "status", seconds=1.0))

@@ -195,17 +195,16 @@ def _key(source: Folder, fingerprint: str | None) -> VerifyKey | None:
 
 def _views(report: Report) -> Iterator[View]:
     told = "as you were told" if report.gateway_given else "taken from the export itself: compare it"
-    yield Facts(
-        {
-            "result": "verified" if report.ok else "DOES NOT VERIFY",
-            "export for": report.audience,
-            "log": report.origin,
-            "leaves": f"{report.size}, {report.withheld} of them withheld",
-            "root": report.root,
-            "gateway": f"{report.gateway} ({told})",
-            "witnesses": ", ".join(report.witnesses) or "no witnesses: only the gateway signed this log",
-        }
-    )
+    facts = {
+        "result": "verified" if report.ok else "DOES NOT VERIFY",
+        "export for": report.audience,
+        "log": report.origin,
+        "leaves": f"{report.size}, {report.withheld} of them withheld" if report.origin else "",
+        "root": report.root,
+        "gateway": f"{report.gateway} ({told})" if report.gateway else "",
+        "witnesses": ", ".join(report.witnesses) or "no witnesses: only the gateway signed this log",
+    }
+    yield Facts({name: value for name, value in facts.items() if value})
     yield Table(
         ("", "check", "outcome", "things"), [(r.check.number, r.check.title, r.outcome.value, r.count or "") for r in report.checks]
     )

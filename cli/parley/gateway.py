@@ -71,7 +71,7 @@ def serve(context: typer.Context) -> None:
 
     session = session_of(context)
     config = load(session.home(HomeKind.GATEWAY).file)
-    with announce(session.out, config.control, _serving):
+    with announce(session.out, config.control, config.state, _serving):
         service.serve(config.file, session.environ)
 
 

@@ -164,7 +164,7 @@ def serve(context: typer.Context) -> None:
 
     session = session_of(context)
     config = load(session.home(HomeKind.PARTY).file)
-    with announce(session.out, config.party.control, _serving), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with announce(session.out, config.party.control, config.party.state, _serving), asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(service.serve(config.file))
 
 
@@ -260,6 +260,7 @@ def egress(
     """Show what left this organization: every message with its size, agreement and the guard's verdict."""
     from parley_party.config import load  # noqa: PLC0415
     from parley_party.reading import egress as read_egress  # noqa: PLC0415
+    from parley_party.store import EGRESS_SHOWN  # noqa: PLC0415
 
     session = session_of(context)
     left = read_egress(load(session.home(HomeKind.PARTY).file), study)
@@ -279,7 +280,7 @@ def egress(
         Table(
             ("study", "what", "messages", "size", "verdict"),
             [(row["study"], row["kind"], row["messages"], size(row["bytes"]), row["verdict"]) for row in kinds],
-            title="What left, in all:",
+            title="What left, in all:" if len(left) < EGRESS_SHOWN else f"What left, the newest {EGRESS_SHOWN} messages alone:",
         ),
         Table(
             ("when", "study", "round", "what", "size", "agreement", "verdict"),
