@@ -7,11 +7,14 @@ named; others may have wanted the same, which nobody here can know.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from parley_policies.negotiation.explain import AtHome, Explanation, explain
+from parley_policies.negotiation.cohorts import HONEST_BESIDE_ONE
+from parley_policies.negotiation.explain import ANOTHER, AtHome, Binding, Explanation, explain
+from parley_policies.negotiation.meet import Bounds
 from parley_policies.negotiation.offer import Offer, OfferedSegment
 from parley_policies.negotiation.proposal import ClipWish, Proposal
 from parley_policies.negotiation.terms import MemberTerms, Terms
@@ -23,7 +26,9 @@ def explain_to(own: Offer, proposal: Proposal, terms: Terms) -> Explanation:
     """Return why `terms` are what they are, to the party whose offer `own` is."""
     offers = [own if member.party == own.party else _stand_in(own, member, terms) for member in terms.members]
     explanation = explain(proposal, offers, terms, readable={own.party})
-    return replace(explanation, at_home=_at_home(proposal, terms))
+    floors = {binding.term: binding for binding in _floors(own, terms)}
+    bindings = tuple(floors.get(binding.term, binding) for binding in explanation.bindings)
+    return replace(explanation, bindings=bindings, at_home=_at_home(proposal, terms))
 
 
 def _stand_in(own: Offer, member: MemberTerms, terms: Terms) -> Offer:
@@ -45,6 +50,22 @@ def _stand_in(own: Offer, member: MemberTerms, terms: Terms) -> Offer:
             "valid_until": date.max,
         }
     )
+
+
+def _floors(own: Offer, terms: Terms) -> Iterator[Binding]:
+    """Say of each shared part whether its floor is ours: by our floor, or by the conspirators that we want survived.
+
+    Made here, since what nobody among the stand-ins binds would be taken for the protocol's.
+    """
+    everyone = frozenset(member.party for member in terms.members)
+    for segment in (segment for step in terms.steps for segment in step.segments):
+        bounds = Bounds.of(own, frozenset(segment.members))
+        clause, whose = f"sums.min_parties.{segment.name}", ANOTHER
+        if own.party in segment.members and bounds.floors.get(segment.name) == segment.floor:
+            whose = own.party
+        elif segment.floor == terms.max_colluders + HONEST_BESIDE_ONE and Bounds.of(own, everyone).max_colluders == terms.max_colluders:
+            clause, whose = "schemes.colluding_parties_survived", own.party
+        yield Binding(f"min_parties of {segment.name}", str(segment.floor), clause, (whose,))
 
 
 def _at_home(proposal: Proposal, terms: Terms) -> tuple[AtHome, ...]:
