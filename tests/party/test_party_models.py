@@ -58,7 +58,7 @@ def test_a_file_takes_the_place_of_the_one_that_the_query_reads(config: PartyCon
 
 
 def test_a_query_over_two_files_cannot_say_which_to_replace(config: PartyConfig, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="wanted a query over one file, .*, got visits, labs"):
+    with pytest.raises(DataError, match=r"wanted a query over one file, .*, got visits, labs"):
         data_for(config, "two", tmp_path / "new.csv")
 
 
