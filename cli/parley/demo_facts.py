@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -88,7 +89,7 @@ def collect(plan: DemoPlan, folder: Folder, report: Report, watch: Stopwatch, ki
         dropout=None if killing is None else dropout_of(killing, studies[0].evidence),
         picture=picture,
         audit=report,
-        command=f"parley audit verify {plan.out.name}/{EXPORT} --fingerprint {report.gateway}",
+        command=shlex.join(["parley", "audit", "verify", str(plan.out / EXPORT), "--fingerprint", report.gateway]),
         notes=(_DATA_NOTE,) if killing is None else (_DATA_NOTE, _KILL_NOTE),
     )
 

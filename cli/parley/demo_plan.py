@@ -18,8 +18,8 @@ from parley.demo_data import DEMO_ROUNDS
 
 MARKER: Final = ".made-by-parley-demo"  # a folder without it is never emptied
 KILLED: Final = "lender-tx"
-KILL_AFTER_ROUNDS: Final = 10
-AWAY_ROUNDS: Final = 6  # until it is started again; it takes part when its data are read and what it missed is checked
+KILL_AFTER_ROUNDS: Final = 9
+AWAY_ROUNDS: Final = 4  # until it is started again; it takes part when its data are read and what it missed is checked
 
 
 def work_folder(out: Path) -> Path:

@@ -10,6 +10,7 @@ named. What differs is in `CHOICES`, a row a clause. `policy_text` gives a party
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -75,6 +76,8 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 _DAYS_VALID: Final = dict(zip((party.id for party in DEMO_PARTIES), (365, 300, 180, 365, 240, 400), strict=True))
 
+_COMMENT_COLUMN: Final = 52
+_WIDTH: Final = 118
 _TEMPLATE: Final = """\
 # policy.toml of {legal_name}. Part of the demo of Parley: LOOPBACK ONLY, the service refuses it off this machine.
 # [E] enforced by this service   [P] checked by every party's service   [D] declared: a signed promise
@@ -113,7 +116,8 @@ trust       = "pinned"                    # [E] only members whose key stands he
 
 [data]
 datasets    = ["{dataset}"]               # [E] a dataset not named is not used
-columns     = {columns}                   # [E] nothing else is read
+# [E] nothing else is read
+columns     = {columns}
 min_people  = {data.min_people}           # [E]
 exclusions_required = false               # [E]
 erasure_effect = "from-next-study"        # [E]
@@ -189,7 +193,7 @@ def policy_text(party: DemoParty, pins: Pins, today: date) -> str:
         "legal_name": party.legal_name,
         "objective": party.objective,
         "dataset": DATASET,
-        "columns": _toml(_readable_columns(party)),
+        "columns": _lines(_readable_columns(party)),
         "gateway": pins.gateway,
         "peers": "\n".join(peers),
         "valid_from": today.isoformat(),
@@ -200,7 +204,19 @@ def policy_text(party: DemoParty, pins: Pins, today: date) -> str:
         text = text.replace(f"{{{clause}}}", by_party[party.id])
     for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
-    return text.replace("{{", "{").replace("}}", "}")
+    return "\n".join(_aligned(line) for line in text.replace("{{", "{").replace("}}", "}").split("\n"))
+
+
+def _aligned(line: str) -> str:
+    """Return a line with its comment on how it is upheld in the same column as the others'."""
+    left, mark, comment = line.partition("# [")
+    return f"{left.rstrip():<{_COMMENT_COLUMN}} {mark}{comment}" if mark and left else line
+
+
+def _lines(names: tuple[str, ...]) -> str:
+    """Return a TOML array over several lines."""
+    wrapped = textwrap.wrap(", ".join(json.dumps(name) for name in names), _WIDTH, break_long_words=False)
+    return "[\n" + "\n".join(f"  {line}" for line in wrapped) + "\n]"
 
 
 def _readable_columns(party: DemoParty) -> tuple[str, ...]:

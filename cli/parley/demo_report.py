@@ -47,9 +47,10 @@ def run_demo(plan: DemoPlan, progress: DemoProgress) -> dict[str, Any]:
         raise DemoError("the log of the demo", problem=Slug.VERIFICATION_FAILED, wanted="an export that verifies", got=str(fault))
     progress.say("reading each party's own folder for the report")
     facts = collect(plan, finished.export, finished.audited, watch, finished.killing)
-    report = as_json(facts)
-    (plan.out / JSON).write_text(json.dumps(report, indent=2) + "\n")
-    (plan.out / HTML).write_text(render(facts))
+    text = json.dumps(as_json(facts), indent=2, ensure_ascii=False) + "\n"
+    (plan.out / JSON).write_text(text, encoding="utf-8")
+    (plan.out / HTML).write_text(render(facts), encoding="utf-8")
+    report: dict[str, Any] = json.loads(text)
     return report
 
 

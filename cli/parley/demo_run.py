@@ -26,6 +26,7 @@ from parley_party.enrolment import Invite, JoinPlan, join
 from parley_party.reading import read_policy
 from parley_protocol.ids import Phase
 from parley_protocol.negotiation import StudyState
+from parley_service.errors import NotRunningError
 
 from parley.demo_data import DEMO_PARTIES, DemoParty
 from parley.demo_folders import (
@@ -98,12 +99,14 @@ class DemoRun:
 
     async def _run(self, study: DemoStudy) -> None:
         await self.parties[study.sponsor].call("study.start", {"study": study.id})
-        beside = []
-        if study is SHARED:
-            beside.append(asyncio.create_task(self._catch(study)))
-            beside += [asyncio.create_task(self._kill_and_restart(study))] if self.plan.dropout else []
+        shared = study is SHARED
+        killing = asyncio.create_task(self._kill_and_restart(study)) if shared and self.plan.dropout else None
+        catching = asyncio.create_task(self._catch(study)) if shared else None
+        beside = [task for task in (killing, catching) if task is not None]
         try:
             await self._until(study, {StudyState.FINISHED}, STUDY_SECONDS, beside)
+            if killing is not None:
+                await killing  # the party is started again, also if the study was faster
         finally:
             for task in beside:
                 task.cancel()
@@ -164,9 +167,8 @@ class DemoRun:
         missing = set(study.parties)
         while missing and time.monotonic() < deadline:
             for party in sorted(missing):
-                status = await self.parties[party].call("status")
-                known = next((item for item in status["studies"] if item["study"] == study.id), None)
-                if known is not None and known["state"] in wanted and (known["has_result"] or not with_result):
+                known = await self._known(party, study)
+                if known.get("state") in wanted and (known["has_result"] or not with_result):
                     missing.discard(party)
             self.services.check()
             await asyncio.sleep(_LOOK_SECONDS)
@@ -177,6 +179,14 @@ class DemoRun:
                 wanted=f"{' or '.join(wanted)}{' with a result' if with_result else ''} in {seconds:.0f} s",
                 got=f"not yet; {party} said:\n{self.parties[party].said()}",
             )
+
+    async def _known(self, party: str, study: DemoStudy) -> dict[str, Any]:
+        """Return what a party says of a study; nothing if it does not know it yet, or was started again just now."""
+        try:
+            status = await self.parties[party].call("status")
+        except NotRunningError:
+            return {}
+        return next((dict(item) for item in status["studies"] if item["study"] == study.id), {})
 
     # the killing
 
@@ -190,13 +200,13 @@ class DemoRun:
         number, phase = int(shown["round"]), str(shown["phase"])
         self.killing = Killing(KILLED, number, phase, None)
         self.progress.say(f"killed {KILLED} in round {number} ({phase}): the others go on without it")
-        await self._rounds_done(study, int(shown["rounds_done"]) + self.plan.away_rounds)
-        now = await self._shown(study)
+        now = await self._rounds_done(study, int(shown["rounds_done"]) + self.plan.away_rounds)
         victim.start()
         self.killing = Killing(KILLED, number, phase, int(now["round"]))
         self.progress.say(f"started {KILLED} again in round {now['round']}")
 
     async def _rounds_done(self, study: DemoStudy, wanted: int) -> dict[str, Any]:
+        """Return where the study stands once so many rounds are done, or it is finished."""
         while True:
             shown = await self._shown(study)
             if int(shown["rounds_done"]) >= wanted or shown["state"] == StudyState.FINISHED:
@@ -209,6 +219,8 @@ class DemoRun:
             shown = await self._shown(study)
             if shown["phase"] == Phase.COLLECT and shown["waits_for"] == [KILLED]:
                 return shown
+            if shown["state"] == StudyState.FINISHED:
+                raise DemoError(f"study {study.id}", wanted=f"a round that waits for {KILLED} alone", got="the end before one")
             await asyncio.sleep(_CLOSE_LOOK_SECONDS)
 
 
