@@ -69,7 +69,7 @@ def read_bound(text: str, of: type[Authored], terms: Terms, round_number: int, b
 
 
 def check_round_keys(advert: Advertise) -> None:
-    """Return if both X25519 keys can be used; RemoteProtocolError if one is of low order or not the canonical encoding of a point.
+    """Return if both X25519 keys can be used; RemoteProtocolError if they are one, of low order, or not in canonical encoding.
 
     A key of low order would make every peer's sealing fail once boxes are out; a second encoding would let one key pass for two.
     """
@@ -81,6 +81,8 @@ def check_round_keys(advert: Advertise) -> None:
             raise RemoteProtocolError(f"keys of {advert.party}: {name} key: {error}") from error
         if int.from_bytes(raw, "little") >= _FIELD_PRIME:
             raise RemoteProtocolError(f"keys of {advert.party}: wanted a {name} key below 2^255 - 19, got {text[:16]}…")
+    if advert.channel_key == advert.mask_key:  # who drops out has its mask key revealed: it must not open boxes
+        raise RemoteProtocolError(f"keys of {advert.party}: wanted two keys, got one for channel and masks")
 
 
 def key_set_digest(adverts: Iterable[Advertise]) -> str:

@@ -133,11 +133,16 @@ class PartySpec:
             raise LocalProtocolError(f"{what}: wanted a threshold of {least} to {len(terms.members)}, got {terms.threshold}")
         phantoms = {member.party for member in terms.members} - self.counted
         if len(phantoms) > terms.max_colluders:
-            raise LocalProtocolError(f"{what}: wanted at most {terms.max_colluders} members that our policy does not count, got {phantoms}")
+            raise LocalProtocolError(
+                f"{what}: wanted at most {terms.max_colluders} members that our policy does not count, got {sorted(phantoms)}"
+            )
         for segment in self.workload.segments:
             own = self.own_floor(segment.name) + len(phantoms & set(segment.members)) if self.me in segment.members else 0
-            if segment.floor < max(own, terms.max_colluders + HONEST_BESIDE_ONE):
-                raise LocalProtocolError(f"{what}, {segment.name}: its floor of {segment.floor} is below our policy's over counted members")
+            floor = max(own, terms.max_colluders + HONEST_BESIDE_ONE)
+            if segment.floor < floor:
+                raise LocalProtocolError(
+                    f"{what}, {segment.name}: wanted a floor of at least {floor}, by our policy and the colluders, got {segment.floor}"
+                )
 
     def live(self, present: frozenset[str]) -> tuple[str, ...]:
         """Return the segments that `present` may open; RemoteProtocolError if that is none or breaks this party's own rules."""

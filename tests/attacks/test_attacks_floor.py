@@ -89,7 +89,9 @@ def count_a_phantom_in_a_part_of_others() -> None:
 
 def count_a_phantom_after_sealing() -> None:
     """A victim's own floor breaks only after it sealed, and t others certify the list without it."""
-    stage = Stage(make_terms(6, segments=HEAD_OF_FOUR), own_floors={SIX[0]: {"head:a": 3}}, counted={SIX[0]: EVERYONE - {SIX[1]}})
+    stage = Stage(
+        make_terms(6, segments=HEAD_OF_FOUR), own_floors={SIX[0]: {"trunk": 2, "head:a": 3}}, counted={SIX[0]: EVERYONE - {SIX[1]}}
+    )
     stage.to(Phase.CONFIRM)
     listed = stage.listed([party for party in SIX if party != SIX[3]])
     stage.confirm(listed, SIX[1:])
@@ -150,8 +152,8 @@ ATTACKS = (
     Attack(
         "phantom after sealing",
         count_a_phantom_after_sealing,
-        "below our policy's",
-        (Guard(PartySpec, "check_entry", "below our policy's"),),
+        "head:a: wanted a floor of at least 4",
+        (Guard(PartySpec, "check_entry", "by our policy"),),
     ),
     Attack(
         "too many phantoms", enter_with_more_phantoms_than_colluders, "does not count", (Guard(PartySpec, "check_entry", "does not count"),)
@@ -160,8 +162,8 @@ ATTACKS = (
     Attack(
         "floor for colluders",
         enter_with_a_floor_that_colluders_reach,
-        "floor of 3 is",
-        (Guard(PartySpec, "check_entry", "below our policy's"),),
+        "trunk: wanted a floor of at least 4",
+        (Guard(PartySpec, "check_entry", "by our policy"),),
     ),
 )
 

@@ -103,6 +103,12 @@ def repeat_a_members_key() -> None:
     stage.show(SIX[1], replaced(stage, COLLUDER, stage.advert(COLLUDER, mask_key=victims)))
 
 
+def advertise_one_key_for_channel_and_masks() -> None:
+    stage = start()
+    channel = content(stage.adverts[COLLUDER], Advertise).channel_key
+    stage.show(VICTIM, replaced(stage, COLLUDER, stage.advert(COLLUDER, mask_key=channel)))
+
+
 def repeat_a_members_key_in_other_bytes() -> None:
     stage = start()
     victims = bytearray.fromhex(content(stage.adverts[VICTIM], Advertise).mask_key)
@@ -201,7 +207,13 @@ ATTACKS = (
     ),
     Attack("two of one member", show_two_sets_of_keys_of_one_member, "occurs twice", (Guard(bound, "by_party", "occurs twice"),)),
     Attack("repeated key", repeat_a_members_key, "occurs twice", (Guard(PartyRound, "_checked_adverts", "occurs twice"),)),
-    Attack("repeated in other bytes", repeat_a_members_key_in_other_bytes, "below 2", (Guard(bound, "check_round_keys", "wanted a"),)),
+    Attack(
+        "one key for both",
+        advertise_one_key_for_channel_and_masks,
+        f"keys of {COLLUDER}: wanted two keys",
+        (Guard(bound, "check_round_keys", "wanted two keys"), Guard(PartyRound, "_checked_adverts", "occurs twice")),
+    ),
+    Attack("repeated in other bytes", repeat_a_members_key_in_other_bytes, "below 2", (Guard(bound, "check_round_keys", "wanted a "),)),
     Attack("low order", advertise_a_mask_key_of_low_order, "low order", (Patch(party_round, "check_round_keys", unlooked),)),
     Attack("another base", advertise_for_another_base, "wanted base version", (Guard(bound, "read_bound", "wanted base version"),)),
     Attack("other parameters", advertise_from_other_parameters, "from our parameters", FROM_OURS),
@@ -230,13 +242,6 @@ def test_every_key_of_low_order_is_refused_and_its_owner_named(value: int, high:
     text = stage.advert(COLLUDER, **{f"{kind}_key": (value | high).to_bytes(32, "little").hex()})
     with pytest.raises(RemoteProtocolError, match=f"{COLLUDER}: {kind} key: .*low order"):
         stage.show(VICTIM, replaced(stage, COLLUDER, text))
-
-
-def test_one_key_for_channel_and_masks_is_refused() -> None:
-    stage = start()
-    channel = content(stage.adverts[COLLUDER], Advertise).channel_key
-    with pytest.raises(RemoteProtocolError, match="occurs twice"):
-        stage.show(VICTIM, replaced(stage, COLLUDER, stage.advert(COLLUDER, mask_key=channel)))
 
 
 def test_a_member_without_a_box_has_no_mask_on_anyones_vector() -> None:
