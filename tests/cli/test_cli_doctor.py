@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
@@ -160,3 +163,52 @@ def test_interception_is_visible(tls_url: str, tmp_path: Path) -> None:
     assert verdicts(body["result"])["tls"] == "warn"
     assert "issued by CN=Inspecting Proxy CA" in says(body["result"], "tls")
     assert "HTTP 404" in says(body["result"], "gateway")
+
+
+class _Tunnel(socketserver.BaseRequestHandler):
+    """An HTTP proxy that knows CONNECT alone, and remembers for whom it was asked."""
+
+    def handle(self) -> None:
+        assert isinstance(self.server, _Proxy)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.request.recv(4096)
+        asked = head.split(b"\r\n", 1)[0].decode()
+        self.server.asked.append(asked)
+        host, _, port = asked.split()[1].partition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_pump, args=(there, self.request), daemon=True)
+            back.start()
+            _pump(self.request, there)
+            back.join(timeout=5)
+
+
+class _Proxy(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        self.asked: list[str] = []
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65_536):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_everything_goes_through_the_proxy_that_is_named(tls_url: str, tmp_path: Path) -> None:
+    with _Proxy() as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{proxy.server_address[1]}"
+        body = run("doctor", "--gateway", tls_url, "--proxy", url, "--ca-file", tmp_path / "chain.pem", code=7)
+        proxy.shutdown()
+        thread.join()
+    assert "issued by CN=Inspecting Proxy CA" in says(body["result"], "tls")
+    assert "HTTP 404" in says(body["result"], "gateway")
+    assert {line.rpartition(" ")[0] for line in proxy.asked} == {f"CONNECT {tls_url.removeprefix('https://')}"}
+    assert len(proxy.asked) == 2, "the handshake that shows the issuer, and the greeting"
