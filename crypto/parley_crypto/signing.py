@@ -117,7 +117,7 @@ class Envelope:
         if not isinstance(body, dict) or set(body) != {"payloadType", "payload", "signatures"}:
             raise MalformedError("statement: wanted the fields payloadType, payload, signatures and no others")
         kind, rows = body["payloadType"], body["signatures"]
-        if not isinstance(kind, str) or not isinstance(rows, list) or len(rows) > MAX_SIGNATURES:
+        if not isinstance(kind, str) or not kind.isascii() or not isinstance(rows, list) or len(rows) > MAX_SIGNATURES:
             raise MalformedError(f"statement: wanted a payload type and at most {MAX_SIGNATURES} signatures")
         return cls(kind, _decoded("payload", body["payload"]), tuple(_signature(row) for row in rows))
 
@@ -132,7 +132,7 @@ def _decoded(name: str, text: object) -> bytes:
 
 
 def _signature(row: object) -> Signature:
-    if not isinstance(row, dict) or set(row) != {"keyid", "sig"} or not isinstance(row["keyid"], str):
+    if not isinstance(row, dict) or set(row) != {"keyid", "sig"} or not isinstance(row["keyid"], str) or not row["keyid"].isascii():
         raise MalformedError("statement: wanted each signature to have keyid and sig and nothing else")
     sig = _decoded("sig", row["sig"])
     if len(sig) != SIGNATURE_BYTES:

@@ -55,19 +55,18 @@ from parley_gateway.tls import TlsContext
 KEY: Final = "log"
 KEY_LABEL: Final = "gateway keys"
 DATA: Final = "data"
-CONTROL: Final = "control.sock"
 _RECORD: Final = "gateway-record"  # the fact that holds the digest of the newest declaration
 _LOG: Final = get_log("parley.gateway")
 
 
 def data_folder(config: GatewayConfig) -> Path:
     """Return the folder of everything that the service writes; its lock and its control socket are there."""
-    return config.folder / DATA
+    return config.state
 
 
 def control_path(config: GatewayConfig) -> Path:
     """Return the control socket's path."""
-    return data_folder(config) / CONTROL
+    return config.control
 
 
 def log_origin(config: GatewayConfig) -> str:

@@ -57,8 +57,8 @@ class Intake:
         return whole if whole is not None else self._held.get(party, {}).get(digest, 0)
 
     def is_whole(self, party: str, digest: str, size: int) -> bool:
-        """Whether an upload is complete, verified, and of this size."""
-        return self._whole.get((party, digest)) == size
+        """Whether an upload is complete, verified, and of this size; one of nothing, of a member with no segment in a round, is."""
+        return size == 0 or self._whole.get((party, digest)) == size
 
     def path(self, party: str, digest: str) -> Path:
         """Return the file of a complete upload."""

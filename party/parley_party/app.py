@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from parley_policies.enforcement.guard import Guard
-from parley_policies.errors import Fault, PolicyInvalid
-from parley_policies.model.loader import PolicyFile, load_policy
+from parley_policies.model.loader import PolicyFile
 from parley_policies.model.profiles import check_place
 from parley_service.control import ControlServer
 from parley_service.database import Database, migrate, open_engine
@@ -38,30 +37,12 @@ from parley_party.config import PartyConfig, load
 from parley_party.datasets import Datasets
 from parley_party.federation import Federation
 from parley_party.house import House
+from parley_party.reading import read_policy, store_path
 from parley_party.store import Change, PartyStore
 from parley_party.tables import EvidenceRow
 from parley_party.verbs import PartyVerbs
 
-STORE: Final = "party.db"
 _LOG: Final = get_log("party")
-
-
-def store_path(config: PartyConfig) -> Path:
-    """Return where the store of a party lies."""
-    return config.party.state / STORE
-
-
-def read_policy(config: PartyConfig) -> PolicyFile:
-    """Return the policy that party.toml names; PolicyInvalid if it is missing, broken, or another party's."""
-    path = config.party.policy
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise PolicyInvalid(str(path), Fault("file", "a readable policy", error.strerror or "an error")) from error
-    policy = load_policy(raw, path.name)
-    if policy.policy.party != config.party.id:
-        raise PolicyInvalid(path.name, Fault("identity.party", config.party.id, policy.policy.party))
-    return policy
 
 
 async def serve(path: Path) -> None:

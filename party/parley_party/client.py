@@ -12,6 +12,7 @@ itself.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import ssl
 import time
@@ -219,7 +220,7 @@ class GatewayClient:
         try:
             async with asyncio.timeout(seconds):
                 async with self._session.request(
-                    method, self._link.url + target, data=body or None, headers=headers, proxy=proxy, allow_redirects=False
+                    method, self._link.url + target, data=_streamed(body), headers=headers, proxy=proxy, allow_redirects=False
                 ) as response:
                     raw = await _bounded(response, min(largest, DOWNLOAD_BYTES_MAX))
                     if response.status in _SUCCESS:
@@ -279,6 +280,11 @@ def _problem(response: aiohttp.ClientResponse, raw: bytes) -> Problem:
             pass  # somebody between us and the gateway answered in its name: say what came
     slug = Slug.NOT_AUTHENTICATED if response.status in {401, 407} else Slug.UNAVAILABLE
     return Problem(slug, f"{response.method} {response.url.path}", wanted="the gateway's answer", got=f"HTTP {response.status}")
+
+
+def _streamed(body: bytes) -> bytes | io.BytesIO | None:
+    """Return a body as the HTTP library wants it: a large one is written piece by piece."""
+    return io.BytesIO(body) if len(body) > _WHOLE_BYTES else body or None
 
 
 def _json(raw: bytes) -> dict[str, Any]:

@@ -125,6 +125,8 @@ class Terms(Statement):
         ids = [member.party for member in self.members]
         if ids != sorted(set(ids)):
             raise ValueError("members: wanted distinct parties in id order")
+        if len({member.identity for member in self.members}) != len(ids):
+            raise ValueError("members: wanted an identity key of its own for each party")
         for step in self.steps:
             names = [segment.name for segment in step.segments]
             if len(set(names)) != len(names):
