@@ -128,7 +128,7 @@ def picture_story(picture: PictureFacts) -> tuple[str, ...]:
     )
     second = (
         f"The second shows the very bytes that the gateway received, kept aside while the round ran (BLAKE3 {picture.body[:16]}…, "
-        f"{recorded}). Every value is as frequent as any other; correlation with the update: {picture.alike_sealed:+.3f}."
+        f"{recorded}). Values are spread evenly over the whole range; correlation with the update: {picture.alike_sealed:+.3f}."
     )
     third = (
         f"The third is the sum over {picture.members} parties that the gateway and all members could read; correlation with this update: "
