@@ -11,6 +11,8 @@ import json
 import secrets
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,7 @@ from parley_gateway.founding import GatewaySetup, initialise
 from parley_party.config import NAME as PARTY_TOML
 from parley_party.drafting import first_policy
 from parley_party.founding import PartySetup, create_party
+from parley_service.lockfile import LOCK_NAME, FolderLock
 from parley_service.sealedfile import write_atomic
 from parley_service.secrets import Secret, SecretReference
 
@@ -38,20 +41,23 @@ _PROFILE: Final = "demo-open"
 _PRIVATE: Final = 0o600
 
 
-def empty_work_folder(plan: DemoPlan) -> None:
-    """Make the work folder, or empty it if a demo made it; WorkFolderError for any other folder that is not empty."""
+@contextmanager
+def work_folder_of(plan: DemoPlan) -> Iterator[None]:
+    """Make the work folder, or empty it if a demo made it, and hold it: WorkFolderError for other files, LockedError for another demo."""
     work = plan.work
-    if work.exists():
-        if not (work / MARKER).is_file() and any(work.iterdir()):
-            raise WorkFolderError(
-                f"folder {work}",
-                wanted="nothing there, or what an earlier demo left",
-                got="other files",
-                do="Choose another place with --out.",
-            )
-        shutil.rmtree(work)
-    work.mkdir(mode=0o700, parents=True)
-    (work / MARKER).touch()
+    if work.exists() and not (work / MARKER).is_file() and any(work.iterdir()):
+        raise WorkFolderError(
+            f"folder {work}", wanted="nothing there, or what an earlier demo left", got="other files", do="Choose another place with --out."
+        )
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FolderLock(work):
+        for path in work.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK_NAME:
+                path.unlink()
+        (work / MARKER).touch()
+        yield
 
 
 def free_port() -> int:

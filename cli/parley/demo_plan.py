@@ -36,6 +36,8 @@ class DemoError(ProblemError):
 class ServiceDiedError(DemoError):
     """A service of the demo ended, or did not come up."""
 
+    usual_problem = Slug.NOT_RUNNING
+
 
 class WaitedTooLongError(DemoError):
     """Something that takes seconds took minutes."""

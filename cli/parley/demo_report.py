@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from parley_audit.checks import Report
+from parley_audit.report.facts import Facts
 from parley_audit.report.render import as_json, render
 from parley_protocol.problems import Slug
 
@@ -18,6 +19,7 @@ from parley.audit import Folder
 from parley.demo import HTML, JSON
 from parley.demo_evidence import EXPORT, audit, export_log
 from parley.demo_facts import collect
+from parley.demo_folders import work_folder_of
 from parley.demo_plan import DemoError, DemoPlan
 from parley.demo_progress import DemoProgress, Stopwatch
 from parley.demo_run import FEDERATION, Killing, set_up
@@ -38,20 +40,24 @@ class Finished:
 
 def run_demo(plan: DemoPlan, progress: DemoProgress) -> dict[str, Any]:
     """Run the plan and write its report; return what stands in report.json."""
-    watch = Stopwatch()
-    _clear(plan)
+    with work_folder_of(plan):
+        _clear(plan)
+        facts = _facts(plan, progress, Stopwatch())
+    text = json.dumps(as_json(facts), indent=2, ensure_ascii=False) + "\n"
+    (plan.out / JSON).write_text(text, encoding="utf-8")
+    (plan.out / HTML).write_text(render(facts), encoding="utf-8")
+    report: dict[str, Any] = json.loads(text)
+    return report
+
+
+def _facts(plan: DemoPlan, progress: DemoProgress, watch: Stopwatch) -> Facts:
     finished = _interruptible(_run(plan, progress, watch))
     watch.lap("shutting down")
     fault = finished.audited.fault
     if fault is not None:
         raise DemoError("the log of the demo", problem=Slug.VERIFICATION_FAILED, wanted="an export that verifies", got=str(fault))
     progress.say("reading each party's own folder for the report")
-    facts = collect(plan, finished.export, finished.audited, watch, finished.killing)
-    text = json.dumps(as_json(facts), indent=2, ensure_ascii=False) + "\n"
-    (plan.out / JSON).write_text(text, encoding="utf-8")
-    (plan.out / HTML).write_text(render(facts), encoding="utf-8")
-    report: dict[str, Any] = json.loads(text)
-    return report
+    return collect(plan, finished.export, finished.audited, watch, finished.killing)
 
 
 def _clear(plan: DemoPlan) -> None:

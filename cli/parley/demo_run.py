@@ -26,11 +26,11 @@ from parley_party.enrolment import Invite, JoinPlan, join
 from parley_party.reading import read_policy
 from parley_protocol.ids import Phase
 from parley_protocol.negotiation import StudyState
+from parley_protocol.problems import Slug
 from parley_service.errors import NotRunningError
 
 from parley.demo_data import DEMO_PARTIES, DemoParty
 from parley.demo_folders import (
-    empty_work_folder,
     free_port,
     invite_arguments,
     make_gateway,
@@ -149,7 +149,8 @@ class DemoRun:
             if shown["state"] in wanted:
                 return
             if shown["state"] in {StudyState.TERMINATED, StudyState.STOPPED}:
-                raise DemoError(f"study {study.id}", wanted=" or ".join(wanted), got=f"{shown['state']}: {shown['reason']}")
+                slug = Slug.NO_AGREEMENT if shown["state"] == StudyState.TERMINATED else Slug.WRONG_STATE
+                raise DemoError(f"study {study.id}", problem=slug, wanted=" or ".join(wanted), got=f"{shown['state']}: {shown['reason']}")
             await asyncio.sleep(_LOOK_SECONDS)
         raise WaitedTooLongError(
             f"study {study.id}",
@@ -225,9 +226,8 @@ class DemoRun:
 
 
 async def set_up(plan: DemoPlan, services: Services, progress: DemoProgress, watch: Stopwatch) -> DemoRun:
-    """Make the folders, start the gateway, enrol six parties, and start their services."""
+    """Make the folders inside the work folder, start the gateway, enrol six parties, and start their services."""
     today = datetime.now(UTC).date()
-    empty_work_folder(plan)
     progress.say(f"making seven folders in {plan.work}")
     key = make_gateway(plan, free_port())
     gateway_config = load_gateway(plan.gateway / GATEWAY_TOML)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parley.demo import summarise, summary_views, views
 from parley.demo_data import DEMO_PARTIES, TABLE
 from parley.demo_facts import dropout_of, shown, timed_rounds
-from parley.demo_folders import data_table, empty_work_folder, free_port, make_party, party_file, write_data, write_policies
+from parley.demo_folders import data_table, free_port, make_party, party_file, work_folder_of, write_data, write_policies
 from parley.demo_picture import PICTURED, alike, as_if_clear, catch_one, caught, histogram
 from parley.demo_plan import MARKER, DemoPlan, WorkFolderError, work_folder
 from parley.demo_policies import DATASET, Pins
@@ -34,6 +34,8 @@ from parley_party.tables import RoundRow
 from parley_policies.model.loader import Row
 from parley_policies.model.upheld import Upheld
 from parley_policies.negotiation.terms import EncodingTerms
+from parley_service.errors import LockedError
+from parley_service.lockfile import LOCK_NAME
 
 from tests.audit_report.report_samples import sample_evidence, sample_facts
 from tests.demo.demo_samples import GATEWAY_KEY, TODAY, negotiate
@@ -52,17 +54,34 @@ def test_only_a_folder_that_a_demo_made_is_emptied(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
     plan.work.mkdir()
     (plan.work / "mine.txt").write_text("keep me")
-    with pytest.raises(WorkFolderError, match="wanted nothing there, or what an earlier demo left"):
-        empty_work_folder(plan)
+    with pytest.raises(WorkFolderError, match="wanted nothing there, or what an earlier demo left"), work_folder_of(plan):
+        pass
     assert (plan.work / "mine.txt").read_text() == "keep me"
     (plan.work / MARKER).touch()
-    empty_work_folder(plan)
-    assert [path.name for path in plan.work.iterdir()] == [MARKER]
+    (plan.work / "old").mkdir()
+    with work_folder_of(plan):
+        assert sorted(path.name for path in plan.work.iterdir()) == [MARKER, LOCK_NAME]
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    with work_folder_of(plan):
+        (plan.work / "gateway").mkdir()
+        with pytest.raises(LockedError), work_folder_of(plan):
+            pass
+        assert (plan.work / "gateway").is_dir()
+
+
+def test_a_folder_that_is_somebody_elses_ends_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "demo-work").mkdir()
+    (tmp_path / "demo-work" / "thesis.tex").touch()
+    assert main(["demo", "--out", str(tmp_path / "demo-report")]) == 10
+    assert "Choose another place with --out." in capsys.readouterr().err
 
 
 def test_a_party_folder_is_one_that_its_service_can_read(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    empty_work_folder(plan)
+    plan.work.mkdir()
     prints = {party.id: make_party(plan, party, GATEWAY_KEY.public, TODAY) for party in DEMO_PARTIES}
     write_policies(plan, Pins(GATEWAY_KEY.public.fingerprint, prints), TODAY)
     rows = write_data(plan)

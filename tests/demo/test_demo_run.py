@@ -16,7 +16,7 @@ import pytest
 from parley.audit import Folder
 from parley.demo import HTML, JSON
 from parley.demo_evidence import EXPORT
-from parley.demo_folders import empty_work_folder, make_gateway
+from parley.demo_folders import make_gateway
 from parley.demo_plan import DemoError, DemoPlan, ServiceDiedError, work_folder
 from parley.demo_progress import DemoProgress
 from parley.demo_report import run_demo
@@ -123,7 +123,7 @@ def test_a_service_that_does_not_come_up_is_told_with_its_last_words(tmp_path: P
 @pytest.mark.services
 def test_a_gateway_is_up_when_it_answers_and_gone_when_the_context_is_left(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    empty_work_folder(plan)
+    plan.work.mkdir()
     key = make_gateway(plan, 0)
     assert isinstance(key, VerifyKey)
 
