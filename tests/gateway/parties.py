@@ -74,6 +74,7 @@ class Party:
 
     name: str
     port: int
+    born: int = field(default_factory=lambda: int(time.time()), kw_only=True)  # an enrolment sent again is the same bytes
     objective: str = "a"
     session: aiohttp.ClientSession | None = None
     instance: str = ""
@@ -180,7 +181,7 @@ class Party:
             "gateway": invite["gateway"]["key"],
             "log_origin": invite["gateway"]["log_origin"],
             "invite_proof": invite_proof(bytes.fromhex(invite["token"]), party=invite["party"], gateway=invite["gateway"]["key"], **keys),
-            "at": int(time.time()),
+            "at": self.born,
         }
         return Enrolment.model_validate(content | changes).sign(self.identity, self.authentication)
 
