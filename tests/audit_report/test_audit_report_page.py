@@ -73,6 +73,7 @@ def test_the_page_says_what_people_must_read() -> None:
         "It missed rounds 13 to 23. The part for subprime stayed shut meanwhile",
         "took part from round 24 on",
         "insurer-il scores 0.007 lower with all five others than with the two others of its kind.",
+        "took 0.16 s (median of 111), 0.40 s at most",
         "none; this version has no witnesses",
         "This report cannot prove",
         "parley audit verify demo-report/export",

@@ -41,6 +41,7 @@ def render(facts: Facts) -> str:
         pictures=_pictures(facts),
         best=_best,
         mean=mean_score,
+        timing=_round_seconds(facts),
     )
 
 
