@@ -24,7 +24,7 @@ from parley_protocol.limits import STUDIES_PER_PARTY
 from parley_protocol.messages import Post
 from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, Changed, Move, StudyState, load_move, require_move
 from parley_protocol.problems import Slug
-from parley_protocol.records import OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
+from parley_protocol.records import RECORD, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
 from parley_service.errors import RequestError
 from parley_service.logs import get_log
 
@@ -34,7 +34,6 @@ from parley_gateway.journal import Draft
 from parley_gateway.negotiation import Negotiation, StudyRecord
 from parley_gateway.rounds import Rounds
 
-RECORD: Final = "record"  # the kind of a post with a statement that a party logs about itself
 TICK_SECONDS: Final = 0.2
 _LOG: Final = get_log("parley.gateway.studies")
 

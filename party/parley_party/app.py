@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -20,9 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from parley_policies.enforcement.guard import Guard
+from parley_policies.enforcement.guard import Guard, Leaving
 from parley_policies.model.loader import PolicyFile
 from parley_policies.model.profiles import check_place
+from parley_protocol.messages import Post
+from parley_protocol.records import RECORD, SALT_BYTES, PolicyActivated, salted_digest
 from parley_service.control import ControlServer
 from parley_service.database import Database, migrate, open_engine
 from parley_service.errors import ConfigError
@@ -38,10 +42,11 @@ from parley_party.datasets import Datasets
 from parley_party.federation import Federation
 from parley_party.house import House
 from parley_party.reading import read_policy, store_path
-from parley_party.store import Change, PartyStore
+from parley_party.store import Change, Outgoing, PartyStore
 from parley_party.tables import EvidenceRow
 from parley_party.verbs import PartyVerbs
 
+POLICY_ACTIVE: Final = "policy active"
 _LOG: Final = get_log("party")
 
 
@@ -82,8 +87,8 @@ async def _running(config: PartyConfig, policy: PolicyFile, keys: keystore.Party
             house = House(config.party.id, keys, Guard(policy, link.url), time.time)
             client = await stack.enter_async_context(GatewayClient(link, party=config.party.id, key=keys.authentication))
             federations[name] = Federation(name, house, store, client, datasets, config.party.state / "rounds")
-            body = json.dumps({"file": policy.name, "sha256": policy.digest, "version": policy.policy.identity.version})
-            await store.apply(name, Change(evidence=(EvidenceRow(at=time.time(), study="", kind="policy active", body=body),)))
+            house.guard.check_send(Leaving.RECORD, now=house.now())
+            await _activate(store, name, config, policy, keys)
         control = ControlServer(config.party.control, PartyVerbs(config, policy, store, federations).table())
         await control.start()
         stack.push_async_callback(control.stop)
@@ -104,6 +109,27 @@ async def _running(config: PartyConfig, policy: PolicyFile, keys: keystore.Party
                 task.result()  # a bug: let it be seen
             task.cancel()
         _LOG.info("stopped", party=config.party.id)
+
+
+async def _activate(store: PartyStore, federation: str, config: PartyConfig, policy: PolicyFile, keys: keystore.PartyKeys) -> None:
+    """Write down that this policy is active, and log its salted digest; once for each policy and federation."""
+    for row in reversed(await store.evidence("")):
+        known = json.loads(row.body)
+        if row.kind == POLICY_ACTIVE and known["federation"] == federation:
+            if known["sha256"] == policy.digest:
+                return
+            break
+    salt, now = secrets.token_bytes(SALT_BYTES), time.time()
+    raw = await asyncio.to_thread(config.party.policy.read_bytes)
+    if hashlib.sha256(raw).hexdigest() != policy.digest:
+        raise ConfigError(f"{config.party.policy}", wanted="the policy that was just read", got="another: it was edited meanwhile")
+    statement = PolicyActivated(party=config.party.id, policy=salted_digest(salt, raw), at=int(now))
+    post = Post(statement=statement.sign(keys.identity).dump().decode())
+    # The salt stays here: whoever forgets it makes the digest in the log mean nothing.
+    facts = {"federation": federation, "sha256": policy.digest, "version": policy.policy.identity.version, "salt": salt.hex()}
+    evidence = EvidenceRow(at=now, study="", kind=POLICY_ACTIVE, body=json.dumps(facts))
+    message = Outgoing("", 0, RECORD, post.canonical().decode())
+    await store.apply(federation, Change(evidence=(evidence,), outgoing=(message,)))
 
 
 def _connected(federation: Federation) -> str | None:

@@ -27,6 +27,7 @@ from parley_protocol.ids import EnvelopeText, Hex32
 from parley_protocol.limits import GATEWAY_ID_CHARACTERS, LEGAL_NAME_CHARACTERS, TEXT_CHARACTERS, URL_CHARACTERS
 
 SALT_BYTES: Final = 32
+RECORD: Final = "record"  # the kind of a post with a statement that a party logs about itself
 MAX_SUBPROCESSORS: Final = 64
 
 Name = Annotated[str, Field(min_length=1, max_length=LEGAL_NAME_CHARACTERS)]

@@ -40,6 +40,7 @@ class Leaving(StrEnum):
     """What may leave a party's service."""
 
     ENROLMENT = "enrolment"
+    RECORD = "record"  # a statement about ourselves for the log: salted digests alone
     PROPOSAL = "proposal"
     OFFER = "offer"
     DECLINE = "decline"
@@ -179,7 +180,7 @@ class Guard:
         match kind:
             case Leaving.DECLINE | Leaving.REFUSAL | Leaving.STOP | Leaving.WITHDRAWAL:
                 return self._verdict(kind.value, study or _study(standing), standing, (), now)
-            case Leaving.ENROLMENT:
+            case Leaving.ENROLMENT | Leaving.RECORD:
                 return self._verdict(kind.value, study, None, ("identity.profile",), now)
             case Leaving.METRIC:
                 raise Refused("disclosure.own_metrics", "none: metrics of ours never leave in this version", kind.value)
