@@ -27,7 +27,7 @@ from parley_party.reading import read_policy
 from parley_service.errors import ControlError
 from parley_service.secrets import Secret, SecretReference
 
-SECRET = SecretReference.parse("env:PARLEY_TEST_PASSPHRASE")
+SECRET = SecretReference.parse("env:PARLEY_E2E_PASSPHRASE")
 PASSPHRASE = "a passphrase of the tests"
 DATA = """\
 [data.visits]
@@ -129,7 +129,7 @@ class Federation:
 @contextlib.asynccontextmanager
 async def federation(folder: Path, parties: int) -> AsyncIterator[Federation]:
     """Start a gateway and `parties` party services that have enrolled."""
-    os.environ["PARLEY_TEST_PASSPHRASE"] = PASSPHRASE
+    os.environ["PARLEY_E2E_PASSPHRASE"] = PASSPHRASE
     async with Services() as services:
         setup = GatewaySetup(f"http://127.0.0.1:{_free_port()}", "Operator", "DE", SECRET, Secret(PASSPHRASE), id="gw.test")
         key = initialise(folder / "gateway", setup, n=1024).key

@@ -132,7 +132,7 @@ def test_a_gateway_that_is_killed_again_and_again_finishes_the_study(tmp_path: P
             party = await federation.enrol(name)
             party.patient = True
         federation.serve()
-        made = asyncio.create_task(federation.propose(rounds=8, grace=1.0))
+        made = asyncio.create_task(federation.propose(rounds=24, grace=1.0))
         killing = asyncio.create_task(kill_often(federation, chance))
         await made
         await federation.parties["p0"].start("heart")
@@ -143,7 +143,7 @@ def test_a_gateway_that_is_killed_again_and_again_finishes_the_study(tmp_path: P
         chains = {party.studies["heart"].chain.head for party in federation.parties.values()}
         assert len(chains) == 1
         for party in federation.parties.values():
-            assert party.studies["heart"].number == 9
+            assert party.studies["heart"].number == 25
             check_sums(party.studies["heart"])
 
     run(tmp_path, work)
