@@ -37,7 +37,6 @@ class Tag(StrEnum):
     KEYSTORE = "parley/keystore/1"
     ROUND_STATE = "parley/round-state/1"
     ENROL = "parley/enrol/1"
-    COMPARE = "parley/fingerprint/1"
 
 
 def bind(tag: Tag, *parts: bytes | str | int) -> bytes:

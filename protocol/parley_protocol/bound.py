@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
@@ -141,8 +140,3 @@ def by_party(statements: Iterable[tuple[Envelope, Authored]], what: str) -> Mapp
 def public_state_digest(agreement: str, number: int, certificate: str, parameters: str) -> str:
     """Return the base version digest: of agreement, version number, the certificate that made it, and parameters."""
     return digest(Tag.BASE_VERSION, agreement, number, certificate, parameters)
-
-
-def sha256(raw: bytes) -> str:
-    """Return the SHA-256 of bytes as hexadecimal digits."""
-    return hashlib.sha256(raw).hexdigest()

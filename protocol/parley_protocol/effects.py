@@ -34,13 +34,6 @@ class OpenNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
-    """Append a signed statement to the log."""
-
-    leaf: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Finish:
     """The round is over: `aborted` names the reason, or is None where sums were opened."""
 

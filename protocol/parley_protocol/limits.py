@@ -44,7 +44,6 @@ INBOX_MESSAGES: Final = 64  # in one answer
 INBOX_ANSWER_BYTES: Final = 16 * MIB
 LONG_POLL_SECONDS: Final = 25  # default: below the idle time-out of proxies, often 60 s, some 30 s
 LONG_POLL_SECONDS_MAX: Final = 55
-JSON_DEPTH: Final = 32
 
 # --- uploads and sums
 INLINE_BYTES: Final = 32 * KIB  # sums up to this size travel inside the message that announces them
@@ -62,11 +61,9 @@ PARTIES_MAX: Final = 1_000
 GATEWAYS_PER_PARTY: Final = 16
 STUDIES_PER_PARTY: Final = 64  # alive at once
 SEGMENTS: Final = 64  # in one step
-MANIFESTS: Final = PARTIES_MAX  # in one survivor list
 OBJECTIVES: Final = 32
 COLUMNS: Final = 10_000
 ROUNDS: Final = 100_000  # in one step
-VECTOR_COORDINATES: Final = 1 << 30
 
 # --- requests
 REQUESTS_PER_SECOND_PER_PARTY: Final = 20  # default
@@ -86,5 +83,4 @@ CONTROL_CONNECTIONS: Final = 32
 
 # --- files that people write
 CONFIG_BYTES: Final = 1 * MIB
-QUERY_BYTES: Final = 256 * KIB
 SECRET_FILE_BYTES: Final = 64 * KIB
