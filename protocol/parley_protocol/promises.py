@@ -107,7 +107,7 @@ def check_may_enter(number: int, earlier: Iterable[Promise], amendment: str | No
             raise LocalProtocolError(f"round {number}: wanted a round after {promise.round}")
         if not promise.is_over:
             raise LocalProtocolError(
-                f"round {number}: wanted round {promise.round} finished or released first: it may still be opened with our update or signature"
+                f"round {number}: wanted round {promise.round} finished or released first: it may be opened with our update or signature"
             )
 
 
