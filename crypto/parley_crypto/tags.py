@@ -37,6 +37,9 @@ class Tag(StrEnum):
     KEYSTORE = "parley/keystore/1"
     ROUND_STATE = "parley/round-state/1"
     ENROL = "parley/enrol/1"
+    SUM_PROOF = "parley/round/sum-proof/1"
+    SUM_PROOF_OFFSET = "parley/round/sum-proof-offset/1"
+    PAD = "parley/round/pad/1"
 
 
 def bind(tag: Tag, *parts: bytes | str | int) -> bytes:
