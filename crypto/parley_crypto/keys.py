@@ -105,13 +105,14 @@ class SigningKey:
 
 
 class AgreementKey:
-    """An X25519 private key, from its 32 bytes."""
+    """An X25519 private key, from its 32 bytes. It remembers the secrets it shares: every segment of a round needs them again."""
 
-    __slots__ = ("_key", "public")
+    __slots__ = ("_key", "_shared", "public")
 
     def __init__(self, seed: bytes) -> None:
         _require_length("X25519 private key", seed, KEY_BYTES)
         self._key = X25519PrivateKey.from_private_bytes(seed)
+        self._shared: dict[bytes, bytes] = {}
         self.public: Final = self._key.public_key().public_bytes_raw()
 
     def __repr__(self) -> str:
@@ -119,8 +120,12 @@ class AgreementKey:
 
     def exchange(self, peer: bytes) -> bytes:
         """Return the 32-byte shared secret with `peer`'s public key; a low-order result raises VerificationError."""
+        if (known := self._shared.get(peer)) is not None:
+            return known
         _require_length("X25519 public key", peer, KEY_BYTES)
         try:
-            return self._key.exchange(X25519PublicKey.from_public_bytes(peer))
+            shared = self._key.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError as error:
             raise VerificationError(f"X25519 public key {peer.hex()[:16]}… gives a secret of low order: refused") from error
+        self._shared[peer] = shared
+        return shared

@@ -10,7 +10,7 @@ reaches. Uniform over the ring, from 256-bit keys (protocol.md, invariant 6).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -29,8 +29,7 @@ _ZEROS: Final = bytes(BLOCK_BYTES)
 
 def stream(key: bytes, length: int) -> Iterator[memoryview]:
     """Yield `length` bytes of keystream in blocks of BLOCK_BYTES (the last one shorter); each is overwritten by the next."""
-    _require_key(key)
-    cipher = AESGCM(key)
+    cipher = _cipher(key)
     buffer = memoryview(bytearray(min(BLOCK_BYTES, length) + _TAG_BYTES))
     zeros = memoryview(_ZEROS)
     for block, start in enumerate(range(0, length, BLOCK_BYTES)):
@@ -41,30 +40,37 @@ def stream(key: bytes, length: int) -> Iterator[memoryview]:
 
 def beside(key: bytes, length: int) -> bytes:
     """Return `length` bytes (at most BLOCK_BYTES) of the keystream that goes beside the mask of `key`, and is no part of it."""
-    _require_key(key)
-    return AESGCM(key).encrypt(_SHORT_NONCE, _ZEROS[:length], None)[:length]
+    return _cipher(key).encrypt(_SHORT_NONCE, _ZEROS[:length], None)[:length]
 
 
 def add_mask(vector: RingVector, key: bytes) -> None:
     """Add the mask of `key` (32 bytes) to `vector` in place, modulo 2^w."""
-    _apply(vector, key, subtract=False)
+    apply_masks(vector, added=(key,))
 
 
 def subtract_mask(vector: RingVector, key: bytes) -> None:
     """Subtract the mask of `key` (32 bytes) from `vector` in place, modulo 2^w."""
-    _apply(vector, key, subtract=True)
+    apply_masks(vector, subtracted=(key,))
 
 
-def _apply(vector: RingVector, key: bytes, *, subtract: bool) -> None:
+def apply_masks(vector: RingVector, *, added: Iterable[bytes] = (), subtracted: Iterable[bytes] = ()) -> None:
+    """Add and subtract the masks of these keys in place, modulo 2^w: all masks of one block, while it is in the cache, then the next."""
     if vector.dtype != dtype_of(8 * vector.dtype.itemsize):
         raise MalformedError(f"mask: wanted a ring vector, got {vector.dtype}")
-    operation = np.subtract if subtract else np.add
+    masks = [(_cipher(key), np.add) for key in added] + [(_cipher(key), np.subtract) for key in subtracted]
     per_block = BLOCK_BYTES // vector.dtype.itemsize
-    for block, raw in enumerate(stream(key, vector.size * vector.dtype.itemsize)):
-        part = vector[block * per_block : (block + 1) * per_block]
-        operation(part, np.frombuffer(raw, dtype=vector.dtype), out=part)
+    buffer = bytearray(min(BLOCK_BYTES, vector.nbytes) + _TAG_BYTES)
+    for block, start in enumerate(range(0, vector.size, per_block)):
+        part = vector[start : start + per_block]
+        nonce, zeros = block.to_bytes(_NONCE_BYTES, "big"), memoryview(_ZEROS)[: part.nbytes]
+        sealed = memoryview(buffer)[: part.nbytes + _TAG_BYTES]
+        mask = np.frombuffer(buffer, dtype=vector.dtype, count=part.size)
+        for cipher, operation in masks:
+            cipher.encrypt_into(nonce, zeros, None, sealed)
+            operation(part, mask, out=part)
 
 
-def _require_key(key: bytes) -> None:
+def _cipher(key: bytes) -> AESGCM:
     if len(key) != KEY_BYTES:
         raise MalformedError(f"mask: wanted a key of {KEY_BYTES} bytes, got {len(key)}")
+    return AESGCM(key)

@@ -56,8 +56,7 @@ def add_pad(vector: RingVector, key: bytes) -> None:
 
 def remove_pads(total: RingVector, keys: Iterable[bytes]) -> None:
     """Take the pads of all survivors' keys off an opened sum, in place."""
-    for key in keys:
-        keystream.subtract_mask(total, key)
+    keystream.apply_masks(total, subtracted=keys)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,11 +79,7 @@ class MaskedSealing:
 
     def seal(self, vector: RingVector) -> None:
         """Add all masks to `vector` in place."""
-        keystream.add_mask(vector, self.self_key)
-        for key in self.added:
-            keystream.add_mask(vector, key)
-        for key in self.subtracted:
-            keystream.subtract_mask(vector, key)
+        keystream.apply_masks(vector, added=(self.self_key, *self.added), subtracted=self.subtracted)
 
     def seal_tags(self, tags: sumproof.Tags, bits: int) -> bytes:
         """Return the segment's tags with all masks added, as wire bytes: what follows the sealed vector."""
@@ -98,11 +93,13 @@ class MaskedSealing:
 
 
 class MaskedOpening:
-    """The running sum of one segment, of its tags where it has them, and the removal of their masks."""
+    """The running sum of one segment, of its tags where it has them, and the removal of their masks: all at once, when it is opened."""
 
     def __init__(self, context: Context, length: int, width: int, *, tag_bits: int | None = None) -> None:
         self._context = context
         self._total = ring.zeros(length, width)
+        self._to_add: list[bytes] = []
+        self._to_subtract: list[bytes] = []
         self._tags = None if tag_bits is None else _MaskedTags(tag_bits)
 
     def combine(self, sealed: RingVector) -> None:
@@ -115,22 +112,25 @@ class MaskedOpening:
         tags.add(sumproof.from_bytes(raw, tags.bits))
 
     def remove_self(self, party: str, seed: bytes) -> None:
-        """Take a survivor's self mask off."""
+        """Have a survivor's self mask taken off."""
         self._remove(self._context.self_key(seed, party), sign=1)
 
     def remove_dropout(self, dropout: str, mask_key: AgreementKey, survivors: dict[str, bytes]) -> None:
-        """Take off the pair masks that `survivors` (id -> X25519 mask key) had with a dropout whose mask key was rebuilt."""
+        """Have the pair masks taken off that `survivors` (id -> X25519 mask key) had with a dropout whose mask key was rebuilt."""
         for survivor, theirs in survivors.items():
             # the survivor of lower id added this mask, the one of higher id subtracted it
             self._remove(self._context.pair_key(mask_key, theirs, dropout, survivor), sign=1 if dropout > survivor else -1)
 
     def _remove(self, key: bytes, *, sign: int) -> None:
-        (keystream.subtract_mask if sign > 0 else keystream.add_mask)(self._total, key)
+        (self._to_subtract if sign > 0 else self._to_add).append(key)
         if self._tags is not None:
             self._tags.add_mask(key, sign=-sign)
 
     def open(self) -> RingVector:
         """Return the plain sum."""
+        keystream.apply_masks(self._total, added=self._to_add, subtracted=self._to_subtract)
+        self._to_add.clear()
+        self._to_subtract.clear()
         return self._total
 
     def open_tags(self) -> sumproof.Tags:

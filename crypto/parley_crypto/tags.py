@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum, unique
+from typing import Final
 
 
 @unique
@@ -42,26 +43,19 @@ class Tag(StrEnum):
     PAD = "parley/round/pad/1"
 
 
+_LABELS: Final = {tag: len(tag.value).to_bytes(4, "big") + tag.value.encode() for tag in Tag}
+
+
 def bind(tag: Tag, *parts: bytes | str | int) -> bytes:
     """Return label and parts as one unambiguous byte string: each with a 4-byte big-endian length before it.
 
     Integers are written as 8 bytes big-endian and must lie in [0, 2^64).
     """
-    out = bytearray()
-    for part in (tag.value, *parts):
-        raw = _raw(part)
-        out += len(raw).to_bytes(4, "big") + raw
-    return bytes(out)
-
-
-def _raw(part: bytes | str | int) -> bytes:
-    match part:
-        case bytes():
-            return part
-        case str():
-            return part.encode()
-        case int():
-            return part.to_bytes(8, "big")
+    out = [_LABELS[tag]]
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part if isinstance(part, bytes) else part.to_bytes(8, "big")
+        out += (len(raw).to_bytes(4, "big"), raw)
+    return b"".join(out)
 
 
 def digest(tag: Tag, *parts: bytes | str | int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -72,13 +73,15 @@ def test_pair_masks_cancel_and_self_masks_are_all_that_is_left() -> None:
 def test_no_mask_is_used_twice_over_rounds_and_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """While sealing, a self mask's key occurs once for ever; a pair mask's once at either end, with opposite signs."""
     used: Counter[tuple[bytes, bool]] = Counter()
-    original = keystream._apply
+    original = keystream.apply_masks
 
-    def recorded(vector: RingVector, key: bytes, *, subtract: bool) -> None:
-        used[(key, subtract)] += 1
-        original(vector, key, subtract=subtract)
+    def recorded(vector: RingVector, *, added: Iterable[bytes] = (), subtracted: Iterable[bytes] = ()) -> None:
+        added, subtracted = tuple(added), tuple(subtracted)
+        used.update((key, False) for key in added)
+        used.update((key, True) for key in subtracted)
+        original(vector, added=added, subtracted=subtracted)
 
-    monkeypatch.setattr(keystream, "_apply", recorded)
+    monkeypatch.setattr(keystream, "apply_masks", recorded)
     terms, rounds = make_terms(6, segments=SEGMENTS), 3
     for number in range(1, rounds + 1):
         Stage(terms, number=number, version=number - 1, parameters=f"{number:064x}").to(Phase.CONFIRM)

@@ -7,9 +7,11 @@ import hmac
 import re
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
-from parley_crypto.derive import derive
+from parley_crypto.derive import MOST_BYTES, derive, expand
 from parley_crypto.errors import MalformedError, VerificationError
 from parley_crypto.keys import AgreementKey, SigningKey, VerifyKey, fingerprint_of
 from parley_crypto.tags import Tag, bind, digest
@@ -55,6 +57,55 @@ def test_derivation_is_hkdf_sha256_with_empty_salt(secret: bytes, tag: Tag, part
         block = hmac.digest(key, block + bind(tag, *parts) + bytes([counter]), "sha256")
         made += block
     assert derive(secret, tag, *parts, length=length) == made[:length]
+
+
+@pytest.mark.parametrize(
+    ("key", "info", "made"),
+    [
+        (
+            "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5",
+            "f0f1f2f3f4f5f6f7f8f9",
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
+        ),
+        (
+            "06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
+            "".join(f"{byte:02x}" for byte in range(0xB0, 0x100)),
+            (
+                "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71"
+                "cc30c58179ec3e87c14c01d5c1f3434f1d87"
+            ),
+        ),
+        (
+            "19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
+            "",
+            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
+        ),
+    ],
+    ids=["case 1", "case 2", "case 3"],
+)
+def test_expansion_gives_the_published_values(key: str, info: str, made: str) -> None:
+    """RFC 5869, appendix A.1 to A.3."""
+    assert expand(bytes.fromhex(key), bytes.fromhex(info), len(made) // 2).hex() == made
+
+
+@given(st.binary(min_size=1, max_size=100), st.sampled_from([1, 31, 32, 33, 8_159, 8_160]))
+def test_derivation_is_the_library_s(secret: bytes, length: int) -> None:
+    library = HKDF(algorithm=SHA256(), length=length, salt=None, info=bind(Tag.BOX, "x"))
+    assert derive(secret, Tag.BOX, "x", length=length) == library.derive(secret)
+
+
+@pytest.mark.parametrize("length", [0, -1, MOST_BYTES + 1])
+def test_lengths_that_hkdf_does_not_have_are_refused(length: int) -> None:
+    with pytest.raises(MalformedError, match="wanted 1 to 8160 bytes"):
+        derive(b"s" * 32, Tag.BOX, length=length)
+
+
+def test_a_shared_secret_is_the_same_when_asked_for_again() -> None:
+    mine, theirs, other = (AgreementKey(bytes([index]) * 32) for index in (1, 2, 3))
+    first = mine.exchange(theirs.public)
+    assert mine.exchange(other.public) != first
+    assert mine.exchange(theirs.public) == first == theirs.exchange(mine.public)
+    assert first.hex() not in repr(mine)
 
 
 def test_keys_are_functions_of_their_bytes() -> None:

@@ -33,6 +33,20 @@ def test_a_mask_is_the_bare_counter_mode_stream(width: int, coordinates: int) ->
     assert not vector.any()
 
 
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_masks_together_are_masks_one_by_one(width: int) -> None:
+    count = 2 * keystream.BLOCK_BYTES // (width // 8) + 5
+    keys = [bytes([index]) * 32 for index in range(5)]
+    together, one_by_one = ring.zeros(count, width), ring.zeros(count, width)
+    keystream.apply_masks(together, added=keys[:3], subtracted=iter(keys[3:]))
+    for key in keys[:3]:
+        keystream.add_mask(one_by_one, key)
+    for key in keys[3:]:
+        keystream.subtract_mask(one_by_one, key)
+    assert together.any()
+    assert np.array_equal(together, one_by_one)
+
+
 def test_no_part_of_a_long_mask_repeats() -> None:
     vector = ring.zeros(4 * keystream.BLOCK_BYTES // 8, 64)
     keystream.add_mask(vector, KEY)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from parley_crypto import sharing
+from hypothesis import given
+from hypothesis import strategies as st
+from parley_crypto import keystream, sharing
+from parley_crypto.derive import derive
 from parley_crypto.errors import MalformedError, VerificationError
 from parley_crypto.sharing import PRIME
+from parley_crypto.tags import Tag
 
 SECRET, SEED = bytes(range(32)), bytes(32)
 
@@ -40,6 +44,28 @@ def test_the_polynomial_is_the_seeds() -> None:
     second = [(values[i] - 2 * values[i + 1] + values[i + 2]) % PRIME for i in range(4)]
     assert len(set(second)) == 1
     assert (3 * values[0] - 3 * values[1] + values[2]) % PRIME == int.from_bytes(SECRET, "big")
+
+
+def test_coefficients_are_one_keystream_of_the_seed() -> None:
+    """Written another way: powers instead of Horner's rule, over thresholds beyond any reduction step."""
+    for threshold, count in ((2, 3), (67, 70), (200, 201)):
+        raw = b"".join(bytes(block) for block in keystream.stream(derive(SEED, Tag.SHAMIR), 48 * (threshold - 1)))
+        tail = [int.from_bytes(raw[48 * index :][:48], "big") for index in range(threshold - 1)]
+        shares = sharing.split(SECRET, threshold=threshold, count=count, seed=SEED)
+        for x in (1, 2, count):
+            value = int.from_bytes(SECRET, "big") + sum(a * pow(x, degree, PRIME) for degree, a in enumerate(tail, 1))
+            assert int.from_bytes(shares[x - 1], "big") == value % PRIME
+        ranked = dict(enumerate(shares, 1))
+        assert sharing.combine(dict(list(ranked.items())[-threshold:]), threshold=threshold) == SECRET
+
+
+@given(st.sets(st.one_of(st.integers(1, 500), st.integers(1, PRIME - 1)), min_size=1, max_size=12))
+def test_weights_are_lagrange_s(xs: set[int]) -> None:
+    for x, weight in zip(sorted(xs), sharing.lagrange_at_zero(tuple(sorted(xs))), strict=True):
+        numerator = denominator = 1
+        for other in xs - {x}:
+            numerator, denominator = numerator * other % PRIME, denominator * (other - x) % PRIME
+        assert weight * denominator % PRIME == numerator
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(0, 3), (4, 3), (-1, 3), (1, 0)])
