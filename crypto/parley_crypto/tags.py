@@ -41,6 +41,7 @@ class Tag(StrEnum):
     SUM_PROOF = "parley/round/sum-proof/1"
     SUM_PROOF_OFFSET = "parley/round/sum-proof-offset/1"
     PAD = "parley/round/pad/1"
+    NEIGHBOURS = "parley/neighbours/1"
 
 
 _LABELS: Final = {tag: len(tag.value).to_bytes(4, "big") + tag.value.encode() for tag in Tag}
