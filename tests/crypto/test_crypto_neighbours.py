@@ -336,3 +336,16 @@ def test_complete_graphs_have_no_cut() -> None:
     assert Ring(ids(6), 4).cut(ids(6)) == 4
     assert Ring(ids(6), 4).cut(ids(2)) is None  # the two are joined
     assert Ring((), 2).cut(()) is None
+
+
+def test_honest_dropouts_are_not_refused() -> None:
+    """Lists of 70 of 100 and 350 of 500 at random: each would fail with probability below 2^-20."""
+    rng = random.Random(17)
+    for members in (100, 500):
+        found = plan(members, members // 10, 3 * members // 10)
+        assert found is not None
+        for number in range(60):
+            ring = draw(SEED, number, "trunk", ids(members), found.degree)
+            cut = ring.cut(set(rng.sample(ring.order, members - 3 * members // 10)))
+            assert cut is not None
+            assert cut > found.cut
