@@ -6,12 +6,14 @@ leaves. The module knows no message and no key: the state machines of rounds and
 exactly this code (protocol.md, invariant 3).
 
 Why it holds, with n members, c of them conspiring, thresholds 2t > n + c and 2q > n + c:
- 1. A member signs one list a round, and none once it destroyed its shares or signed an amendment: two lists of one round would need
- 2t > n + c signers, so never both are certified.
+ 1. A member signs one list a round, and none once it destroyed its shares: two lists of one round would need 2t > n + c signers, so never
+ both are certified.
  2. It reveals only for the list it signed, and never after it destroyed its shares; it never destroys shares after revealing.
- 3. Once its update is out it enters no other round of that base version without proof that the first can never be opened: statements of at
- least n - t + c + 1 members that they destroyed their shares, so at most t - 1 shares are left, the conspirators' among them.
- 4. It signs an amendment only while it has no update out and no list signed that may still be opened, and only one per agreement.
+ 3. Before it enters another round, or signs an amendment, each earlier round is over for it. One in which its update is out or a list is
+ signed is over only with proof that it can never be opened: statements of at least n - t + c + 1 members that they destroyed their shares,
+ so at most t - 1 shares are left, the conspirators' among them. One in which neither is so is given up, and its shares destroyed: it must
+ not come back to it and sign. So no member signs lists of two rounds that can both be opened, and two certified lists share a signer.
+ 4. It signs one amendment per agreement; after that it enters no round of the agreement.
 
     >>> promise = Promise(1).uploaded().confirmed("list a")
     >>> promise.confirmed("list b")
@@ -51,8 +53,8 @@ class Promise:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of this round can be opened any more that is not opened."""
-        return self.released or self.opened or not (self.out or self.signed)
+        """Whether nothing of ours in this round can be opened any more that is not opened, and we give nothing more for it."""
+        return self.released or self.opened or (self.destroyed and not (self.out or self.signed))
 
     def uploaded(self) -> Promise:
         """Seal an update."""
@@ -72,6 +74,12 @@ class Promise:
         if listed != self.signed or self.revealed_for not in {None, listed}:
             raise RemoteProtocolError(f"round {self.round}: the certificate is on another list than the one we checked and signed")
         return replace(self, revealed_for=listed)
+
+    def given_up(self) -> Promise:
+        """Leave a round in which nothing was sealed or signed: its shares are destroyed, as must be before another round is entered."""
+        if self.out or self.signed:
+            raise LocalProtocolError(f"round {self.round}: an update or a signature is out; wanted it finished or released, not given up")
+        return replace(self, destroyed=True)
 
     def released_by_me(self) -> Promise:
         """Destroy the shares and say so; the same again is allowed."""
@@ -96,6 +104,8 @@ class Promise:
     def _check_open(self, what: str) -> None:
         if self.destroyed:
             raise RemoteProtocolError(f"round {self.round}: got {what}, but our shares of it are destroyed")
+        if self.opened:
+            raise RemoteProtocolError(f"round {self.round}: got {what}, but it is opened already")
 
 
 def check_may_enter(number: int, earlier: Iterable[Promise], amendment: str | None) -> None:
@@ -107,7 +117,7 @@ def check_may_enter(number: int, earlier: Iterable[Promise], amendment: str | No
             raise LocalProtocolError(f"round {number}: wanted a round after {promise.round}")
         if not promise.is_over:
             raise LocalProtocolError(
-                f"round {number}: wanted round {promise.round} finished or released first: it may be opened with our update or signature"
+                f"round {number}: wanted round {promise.round} finished, released or given up first: it may yet be opened with our help"
             )
 
 
@@ -117,4 +127,4 @@ def check_may_amend(amendment: str, signed: str | None, rounds: Iterable[Promise
         raise LocalProtocolError(f"amendment {amendment[:16]}…: we signed another one ({signed[:16]}…) of this agreement")
     for promise in rounds:
         if not promise.is_over:
-            raise LocalProtocolError(f"amendment {amendment[:16]}…: round {promise.round} must be finished or released first")
+            raise LocalProtocolError(f"amendment {amendment[:16]}…: round {promise.round} must be finished, released or given up first")
