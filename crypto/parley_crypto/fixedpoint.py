@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley_crypto.errors import EncodingError, MalformedError
-from parley_crypto.ring import RingVector, dtype_of
+from parley_crypto.ring import RingVector, dtype_of, squared_norm
 
 _BLOCK: Final = 1 << 14  # coordinates encoded at a time: they stay in the processor's cache
 _EXACT_BITS: Final = 52  # integers up to 2^53 are exact in a float64, and rounding may add one
@@ -83,6 +83,17 @@ class FixedPoint:
         """Return an opened sum, shape (d,), as float64: two's complement over w bits, divided by 2^f; EncodingError if it cannot be one."""
         self._check_within(total, self.members * self.largest, f"a sum of at most {self.members} values of at most {self.bound}")
         return self._signed(total).astype(np.float64) / float(1 << self.fraction_bits)
+
+    def check_norm(self, total: RingVector, most: float) -> None:
+        """Return if an opened sum's L2 norm is at most `most`, the sum of its members' clip bounds; EncodingError otherwise (invariant 13).
+
+        Over the integers, so that all parties decide alike. Rounding, also a stochastic one, moves each member's coordinate by less than
+        one unit.
+        """
+        self._signed(total)
+        limit = math.ceil(most * (1 << self.fraction_bits)) + self.members * (math.isqrt(total.size) + 1)
+        if squared_norm(total) > limit**2:
+            raise EncodingError(f"opened sum: wanted an L2 norm of at most {most}, all its members' clip bounds together, got more")
 
     def _signed(self, vector: RingVector) -> NDArray[np.signedinteger[Any]]:
         if vector.dtype != dtype_of(self.width):

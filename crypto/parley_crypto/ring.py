@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from parley_crypto.errors import MalformedError
 
+_NORM_BLOCK: Final = 1 << 14  # products below 2^32: this many sum exactly in 64 bits, and stay in the processor's cache
 RingVector = NDArray[np.unsignedinteger[Any]]
 _DTYPES: Final[dict[int, np.dtype[np.unsignedinteger[Any]]]] = {16: np.dtype("<u2"), 32: np.dtype("<u4"), 64: np.dtype("<u8")}
 
@@ -48,3 +49,17 @@ def add_into(total: RingVector, vector: RingVector) -> None:
     if total.shape != vector.shape or total.dtype != vector.dtype:
         raise MalformedError(f"ring sum: wanted {total.shape} of {total.dtype}, got {vector.shape} of {vector.dtype}")
     np.add(total, vector, out=total)
+
+
+def squared_norm(vector: RingVector) -> int:
+    """Return Σ x_j² of the coordinates as signed numbers, exactly: by pieces of 16 bits, the topmost signed."""
+    count = vector.dtype.itemsize // 2
+    total = 0
+    for start in range(0, vector.size, _NORM_BLOCK):
+        raw = np.ascontiguousarray(vector[start : start + _NORM_BLOCK], dtype=dtype_of(16 * count))
+        low, top = raw.view("<u2").reshape(-1, count), raw.view("<i2").reshape(-1, count)
+        pieces = [(top if index == count - 1 else low)[:, index].astype(np.int64) for index in range(count)]
+        for i, left in enumerate(pieces):
+            total += int(np.dot(left, left)) << (32 * i)
+            total += sum(int(np.dot(left, right)) << (16 * (i + j) + 1) for j, right in enumerate(pieces[i + 1 :], i + 1))
+    return total

@@ -81,6 +81,12 @@ def decode_a_sum_that_members_cannot_give() -> None:
     assert encoding.decode(altered).tolist() == [56.0]
 
 
+def accept_a_sum_beyond_the_clip_bounds() -> None:
+    """Every coordinate is within its bound, but members that clip to a norm of 1.0 cannot give this sum."""
+    encoding = fixed(make_terms(6))
+    encoding.check_norm(encoding.encode(np.full(8, 8.0)), 6.0)
+
+
 def seal_another_length() -> None:
     stage = Stage(make_terms(6)).to(Phase.COLLECT)
     stage.seal(VICTIM, {"trunk": ring.zeros(9, 32)})
@@ -97,6 +103,7 @@ def seal_another_part() -> None:
 
 
 WITHIN, HEADROOM = Guard(FixedPoint, "_check_within", "got more"), Guard(FixedPoint, "__post_init__", "headroom")
+NORM = Guard(FixedPoint, "check_norm", "wanted an L2 norm")
 LENGTH, WIDTH = (Guard(PartyRound, "_check_vector", "coordinates, got", f"vector.{what} != ") for what in ("shape", "dtype"))
 ATTACKS = (
     Attack("beyond the bound", seal_beyond_the_bound, "coordinate 0 of 8: wanted at most 5461.0 in absolute value", (WITHIN,)),
@@ -105,6 +112,7 @@ ATTACKS = (
     Attack("not finite", encode_what_is_not_finite, "coordinate 1 of 2: wanted a finite", (Guard(FixedPoint, "encode", "a finite value"),)),
     Attack("too large", encode_beyond_the_bound, "coordinate 1 of 2: wanted at most", (Guard(FixedPoint, "encode", "in absolute value"),)),
     Attack("altered sum", decode_a_sum_that_members_cannot_give, "a sum of at most 6 values of at most 8.0", (WITHIN,)),
+    Attack("beyond the clip bounds", accept_a_sum_beyond_the_clip_bounds, "wanted an L2 norm of at most 6.0", (NORM,)),
     Attack("another length", seal_another_length, "wanted 8 coordinates", (LENGTH,)),
     Attack("another width", seal_another_width, "wanted 8 coordinates", (WIDTH, Guard(FixedPoint, "_signed", "ring vector"))),
     Attack("another part", seal_another_part, "wanted the segments", (Guard(PartyRound, "seal", "wanted the segments"),)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from parley_crypto import ring
 from parley_crypto.errors import EncodingError, MalformedError
 from parley_crypto.fixedpoint import FixedPoint
@@ -59,6 +61,28 @@ def test_a_sum_of_another_width_is_refused(width: int) -> None:
     for check in (encoding.decode, encoding.check_encoded):
         with pytest.raises(MalformedError, match="ring vector: wanted uint32"):
             check(ring.zeros(3, width))
+
+
+@given(st.data(), st.sampled_from([16, 32, 64]), st.sampled_from([1, 5, 16_385]))
+def test_a_norm_is_exact(data: st.DataObject, width: int, size: int) -> None:
+    ends = [-(1 << (width - 1)), (1 << (width - 1)) - 1, -1, 0, 1]
+    some = data.draw(st.lists(st.one_of(st.sampled_from(ends), st.integers(ends[0], ends[1])), min_size=1, max_size=5))
+    values = [some[index % len(some)] for index in range(size)]
+    vector = np.array([value % (1 << width) for value in values], dtype=ring.dtype_of(width))
+    assert ring.squared_norm(vector) == sum(value * value for value in values)
+    assert ring.squared_norm(vector[::-1]) == ring.squared_norm(vector)
+
+
+def test_a_sum_s_norm_is_at_most_its_members_clip_bounds() -> None:
+    encoding = FixedPoint(32, 16, 4.0, 3)
+    total = encoding.encode(np.array([3.0, -4.0]))
+    encoding.check_norm(total, 5.0)
+    encoding.check_norm(total + np.uint32(2), 5.0)  # what rounding by three members may have added
+    for most in (4.999, 1.0, 0.0):
+        with pytest.raises(EncodingError, match=f"an L2 norm of at most {most}"):
+            encoding.check_norm(total, most)
+    with pytest.raises(MalformedError, match="ring vector: wanted uint32"):
+        encoding.check_norm(ring.zeros(2, 64), 5.0)
 
 
 def test_an_empty_vector_is_one() -> None:
