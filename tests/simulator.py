@@ -48,6 +48,8 @@ from parley_protocol.messages import (
 from parley_protocol.party_round import PartyRound, PartySpec, check_may_follow
 from parley_protocol.phases import Event
 
+from tests.member_secrets import secrets_of
+
 GATEWAY_KEY = SigningKey(hashlib.sha256(b"gateway").digest())
 START = hashlib.sha256(b"parameters").hexdigest()
 
@@ -95,6 +97,8 @@ def make_terms(
                 objectives=(),
                 records="hidden",
                 weight=1,
+                channel_key=secrets_of(party).channel_key,
+                commitment=secrets_of(party).commitment("0" * 64, party),
             )
             for party in ids
         ),

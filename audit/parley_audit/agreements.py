@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parley_policies.negotiation.terms import MemberTerms, Terms, required_threshold
 from parley_protocol.certificates import Chain
+from parley_protocol.keyparts import KeyPart, check_key_part
 from parley_protocol.records import CLOSING, StudyChange, StudyEvent
 
 from parley_audit.checks import Check
@@ -59,6 +60,21 @@ def _require_thresholds(leaf: Leaf, terms: Terms) -> None:
                     Check.AGREEMENTS,
                     f"study {terms.study}, {segment.name}: wanted a floor of at least {terms.max_colluders + 2}, got {segment.floor}",
                 )
+
+
+def verify_key_part(ledger: Ledger, leaf: Leaf) -> KeyPart:
+    """A member revealed what its offer had committed to: once, under its agreement, and before anything was certified."""
+    claimed = KeyPart.parse(leaf.envelope.payload)
+    part = ledger.by_member(leaf, KeyPart, claimed.party, Check.AGREEMENTS)
+    trail, what = ledger.trail(leaf, part.study, part.agreement, Check.AGREEMENTS), f"study {part.study}, key part of {part.party}"
+    members = trail.terms.keys()
+    if part.party not in members or part.party in trail.key_parts:
+        raise leaf.fault(Check.AGREEMENTS, f"{what}: wanted one of each member, got another")
+    if trail.certificates or trail.closed is not None:
+        raise leaf.fault(Check.AGREEMENTS, f"{what}: wanted it before the first certificate and the end, got it after")
+    check_key_part(trail.terms, part)
+    trail.key_parts[part.party] = part
+    return part
 
 
 def verify_event(ledger: Ledger, leaf: Leaf) -> StudyEvent:

@@ -25,7 +25,7 @@ class Check(Enum):
     GATEWAY = (5, "gateway", "who operates the gateway was declared under the log's own key")
     ENROLMENTS = (6, "enrolments", "every enrolled party proved that it holds its keys; nobody has two")
     POLICIES = (7, "policies", "every policy and offer was logged by the party it belongs to")
-    AGREEMENTS = (8, "agreements", "every agreement is signed by all its members, with the keys they enrolled")
+    AGREEMENTS = (8, "agreements", "every agreement is signed by all its members, with the keys they enrolled, and each gave its key part")
     EVENTS = (9, "events", "every event of a study was signed by whoever acted, in a possible order")
     CERTIFICATES = (10, "certificates", "every certificate has enough valid signatures of members")
     CHAIN = (11, "chain", "every certificate names the one before it; rounds increase; no base version was opened twice")

@@ -16,6 +16,7 @@ from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.errors import ProtocolError
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import (
     EnrolmentRecord,
@@ -27,7 +28,7 @@ from parley_protocol.records import (
     StudyEvent,
 )
 
-from parley_audit.agreements import verify_agreement, verify_event
+from parley_audit.agreements import verify_agreement, verify_event, verify_key_part
 from parley_audit.checks import Check
 from parley_audit.errors import FaultError
 from parley_audit.ledger import Leaf, Ledger
@@ -58,6 +59,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind(PolicyActivated, Check.POLICIES, verify_policy),
         Kind(OfferRecord, Check.POLICIES, verify_offer),
         Kind(Terms, Check.AGREEMENTS, verify_agreement),
+        Kind(KeyPart, Check.AGREEMENTS, verify_key_part),
         Kind(StudyEvent, Check.EVENTS, verify_event),
         Kind(SurvivorList, Check.CERTIFICATES, verify_certificate),
         Kind(Opened, Check.OPENED, verify_sums),

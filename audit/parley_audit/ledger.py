@@ -17,6 +17,7 @@ from parley_crypto.signing import Envelope
 from parley_crypto.statement import Signed, Statement
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.certificates import Chain
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import Enrolment, StudyChange, StudyEvent
 
@@ -64,6 +65,7 @@ class Trail:
     certificates: list[Certified] = field(default_factory=list)
     opened: dict[str, Opened] = field(default_factory=dict)  # by the certificate's digest
     small_changes: list[SmallChange] = field(default_factory=list)
+    key_parts: dict[str, KeyPart] = field(default_factory=dict)  # by member
     events: set[tuple[StudyChange, str | None]] = field(default_factory=set)
     closed: StudyEvent | None = None
     recorded: set[str] = field(default_factory=set)  # parties with a participation record

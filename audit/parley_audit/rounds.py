@@ -21,6 +21,10 @@ def verify_certificate(ledger: Ledger, leaf: Leaf) -> SurvivorList:
     """Enough members signed this list; it continues the chain; it opens nothing that the agreement forbids."""
     listed = SurvivorList.parse(leaf.envelope.payload)
     trail = ledger.trail(leaf, listed.study, listed.agreement, Check.CERTIFICATES)
+    if missing := sorted(set(trail.terms.keys()) - set(trail.key_parts)):
+        raise leaf.fault(
+            Check.AGREEMENTS, f"study {listed.study}: wanted every member's key part before a certificate, got none of {', '.join(missing)}"
+        )
     _require_signed(leaf, trail, listed)
     ledger.passed(Check.CERTIFICATES)
     step = _require_successor(leaf, trail, listed)

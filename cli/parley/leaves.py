@@ -10,6 +10,7 @@ from parley_crypto.keys import VerifyKey
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
 from parley_policies.negotiation.terms import Terms
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import (
     Enrolment,
@@ -31,6 +32,7 @@ _KINDS: Final[dict[type[Statement], str]] = {
     PolicyActivated: "policy",
     OfferRecord: "offer",
     Terms: "agreement",
+    KeyPart: "key part",
     StudyEvent: "study",
     SurvivorList: "certificate",
     Opened: "opened sums",
@@ -60,6 +62,8 @@ def _says(statement: Statement) -> str:
         case Terms():
             members = ", ".join(member.party for member in statement.members)
             says = f"signed by {members}; {statement.threshold} must sign what is opened; digest {short(statement.digest())}"
+        case KeyPart():
+            says = f"{statement.party} gave its part of what the members share, under agreement {short(statement.agreement)}"
         case StudyEvent():
             reason = f": {statement.reason}" if statement.reason else ""
             says = f"{statement.change} by {statement.by or 'the gateway'} after {statement.certificates} rounds{reason}"

@@ -42,6 +42,12 @@ class Tag(StrEnum):
     SUM_PROOF_OFFSET = "parley/round/sum-proof-offset/1"
     PAD = "parley/round/pad/1"
     NEIGHBOURS = "parley/neighbours/1"
+    SEED_PART = "parley/agreement/seed-part/1"
+    KEY_PART = "parley/agreement/key-part/1"
+    KEY_BOX = "parley/agreement/key-box/1"
+    GRAPH_SEED = "parley/agreement/graph-seed/1"
+    MEMBERS_KEY = "parley/agreement/members-key/1"
+    MODEL_DIGEST = "parley/members/model-digest/1"
 
 
 _LABELS: Final = {tag: len(tag.value).to_bytes(4, "big") + tag.value.encode() for tag in Tag}

@@ -86,6 +86,8 @@ class Answer:
     offer: str = ""  # envelope
     declined: bool = False
     accepted: bool = False
+    key_part: str = ""  # envelope
+    boxes: str = ""  # JSON: recipient -> box; empty again once they are handed on
 
 
 @dataclass(frozen=True, slots=True)

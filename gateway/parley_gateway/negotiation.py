@@ -7,6 +7,8 @@ with. Each method takes one verified step in a draft that the caller records, or
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
@@ -23,7 +25,9 @@ from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.negotiation import Finalized, Move, StudyRequest, StudyState, Terminated, TermsProposed, require_move
+from parley_protocol.keyparts import KeyPart, check_boxes, graph_seed, read_key_part, with_path
+from parley_protocol.messages import LogProof
+from parley_protocol.negotiation import AcceptPost, Finalized, Move, StudyRequest, StudyState, Terminated, TermsProposed, require_move
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange, StudyEvent
 from parley_service.errors import RequestError
@@ -59,6 +63,17 @@ class StudyRecord:
     def members(self) -> tuple[str, ...]:
         """The members of the terms, or before there are terms the invited parties."""
         return tuple(m.party for m in self.terms.members) if self.terms else self.proposal.invited
+
+    def key_parts(self, terms: Terms) -> dict[str, KeyPart]:
+        """Return the key parts of all members, who have all accepted; each was checked when it came."""
+        texts = {member.party: self.answers[member.party].key_part for member in terms.members}
+        return {party: KeyPart.parse(load_envelope(text, "key part").payload) for party, text in texts.items()}
+
+    def graph_seed(self) -> bytes:
+        """Return the 32 bytes that the neighbour graphs of the study's rounds are drawn from; only once all have accepted."""
+        if self.terms is None or self.entry.leaf < 0:
+            raise RequestError(f"study {self.id} has no agreement", problem=Slug.INTERNAL)
+        return graph_seed(self.terms, self.key_parts(self.terms))
 
     def waits_for(self) -> tuple[str, ...]:
         """Return whose answer, signature or start is waited for."""
@@ -220,17 +235,20 @@ class Negotiation:
 
     # signatures
 
-    def accept(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
-        """Take a member's signature on exactly these terms; with the last one the agreement is in force, and stands in the log."""
+    def accept(self, draft: Draft, record: StudyRecord, party: str, post: AcceptPost) -> None:
+        """Take a member's signature on exactly these terms, and its key part; with the last one the agreement is in force, and logged."""
         terms = self._terms(record, party)
         state = require_move(record.state, Move.ACCEPT, record.id)
         try:
-            acceptance = read_acceptance(terms, party, load_envelope(text, "acceptance"))
+            acceptance = read_acceptance(terms, party, load_envelope(post.statement, "acceptance"))
             signed = assemble(terms, [load_envelope(record.entry.agreement, "agreement"), acceptance])
         except AgreementInvalid as error:
             raise RequestError(str(error), problem=Slug.VERIFICATION_FAILED) from error
+        envelope, part = read_key_part(terms, party, post.key_part)
+        check_boxes(terms, part, post.boxes)
         record.entry = replace(record.entry, agreement=signed.dump().decode())
-        record.answer(draft, replace(record.answers[party], accepted=True))
+        boxes = json.dumps(post.boxes)
+        record.answer(draft, replace(record.answers[party], accepted=True, key_part=envelope.dump().decode(), boxes=boxes))
         record.change(draft, state)
         draft.note(record.id, f"{party} signed")
         if not record.waits_for():
@@ -243,6 +261,8 @@ class Negotiation:
 
     def _finalize(self, draft: Draft, record: StudyRecord, agreement: Agreement) -> None:
         leaf = draft.append(agreement.envelope)
+        for party in record.members:
+            draft.append(load_envelope(record.answers[party].key_part, "key part"))
         event = StudyEvent(
             study=record.id,
             change=StudyChange.FINALIZED,
@@ -257,14 +277,32 @@ class Negotiation:
         draft.seal()
         record.entry = replace(record.entry, leaf=leaf)
         record.change(draft, require_move(record.state, Move.FINALIZED, record.id))
-        text = record.entry.agreement
-        by_size: dict[int, list[str]] = {}
-        for party in record.members:
-            by_size.setdefault(self._desk.members.show(draft, party), []).append(party)
-        for size, parties in by_size.items():
-            proof = draft.prove(old_size=size, leaf=text, index=leaf)
-            draft.send(parties, Move.FINALIZED, record.id, Finalized(agreement=text, log=proof))
+        self._send_finalized(draft, record, agreement.terms)
         draft.note(record.id, f"agreement {agreement.digest[:16]}… signed by all {len(record.members)} members")
+
+    def _send_finalized(self, draft: Draft, record: StudyRecord, terms: Terms) -> None:
+        """Send every member the agreement, all key parts, and the boxes that are for it, which nobody needs to keep here any longer."""
+        text, leaf = record.entry.agreement, record.entry.leaf
+        boxes = self._boxes_for(record, terms)
+        key_parts = tuple(record.answers[party].key_part for party in record.members)
+        proofs: dict[int, LogProof] = {}
+        for party in record.members:
+            size = self._desk.members.show(draft, party)
+            if size not in proofs:
+                proofs[size] = draft.prove(old_size=size, leaf=text, index=leaf)
+            finalized = Finalized(agreement=text, log=proofs[size], key_parts=key_parts, boxes=boxes[party])
+            draft.send([party], Move.FINALIZED, record.id, finalized)
+            record.answer(draft, replace(record.answers[party], boxes=""))
+
+    def _boxes_for(self, record: StudyRecord, terms: Terms) -> Mapping[str, dict[str, str]]:
+        """Return by recipient the boxes for it, by sender."""
+        found: dict[str, dict[str, str]] = {party: {} for party in record.members}
+        for sender, part in record.key_parts(terms).items():
+            boxes: dict[str, str] = json.loads(record.answers[sender].boxes)
+            tree = check_boxes(terms, part, boxes)
+            for recipient, box in boxes.items():
+                found[recipient][sender] = with_path(terms, tree, sender, recipient, box)
+        return found
 
     def refuse(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
         """Take a member's refusal of the terms: the negotiation ends."""

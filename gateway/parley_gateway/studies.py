@@ -22,7 +22,7 @@ from parley_protocol.codec import POSTS
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import STUDIES_PER_PARTY
 from parley_protocol.messages import Post
-from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, Changed, Move, StudyState, load_move, require_move
+from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, AcceptPost, Changed, Move, StudyState, load_move, require_move
 from parley_protocol.problems import Slug
 from parley_protocol.records import RECORD, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
 from parley_service.errors import RequestError
@@ -174,7 +174,8 @@ class Studies:
             raise RequestError(f"study {study!r} is not known here, or not to {party}", problem=Slug.UNKNOWN_STUDY)
         return record
 
-    def _take(self, draft: Draft, party: str, kind: str, study: str, text: str) -> None:
+    def _take(self, draft: Draft, party: str, kind: str, study: str, post: Post) -> None:
+        text = post.statement
         if kind == RECORD:
             self._log_record(draft, party, study, text)
             return
@@ -188,7 +189,7 @@ class Studies:
             case Move.DECLINE:
                 self._negotiation.decline(draft, record, party, text)
             case Move.ACCEPT:
-                self._negotiation.accept(draft, record, party, text)
+                self._negotiation.accept(draft, record, party, _acceptance(post))
                 if record.state is StudyState.FINALIZED:
                     self._begin(record, last=0)
             case Move.REFUSE:
@@ -371,11 +372,17 @@ def _no_progress(record: StudyRecord) -> dict[str, Any]:
     return {"round": 0, "phase": None, "step": None, "rounds_done": done, "rounds_total": total, "waits_for": []}
 
 
-def _post(kind: str, raw: bytes) -> str:
-    """Return the one statement of a post, as text. A record's body is that of every move."""
+def _post(kind: str, raw: bytes) -> Post:
+    """Return a post. A record's body is that of every move but ACCEPT."""
     if kind != RECORD and kind not in MOVES_TO_GATEWAY:
         raise RequestError(f"message kind {kind[:80]!r}", wanted=", ".join([*POSTS, *MOVES_TO_GATEWAY, RECORD]), got="another")
     post = load_move(Move.PROPOSE if kind == RECORD else kind, raw)
     if not isinstance(post, Post):
         raise RemoteProtocolError(f"message {kind}: not a party's to post")
-    return post.statement
+    return post
+
+
+def _acceptance(post: Post) -> AcceptPost:
+    if not isinstance(post, AcceptPost):
+        raise RemoteProtocolError("acceptance", wanted="a key part and its boxes", got="none")
+    return post

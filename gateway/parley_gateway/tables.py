@@ -98,6 +98,8 @@ class AnswerRow(GatewayTable, table=True):
     offer: str
     declined: bool
     accepted: bool
+    key_part: str
+    boxes: str
 
 
 class RoundRow(GatewayTable, table=True):

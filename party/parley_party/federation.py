@@ -48,6 +48,7 @@ from parley_party.publicstate import StudyMath
 from parley_party.rounds import StudyRun
 from parley_party.store import Change, PartyStore
 from parley_party.studies import OFFERED, Negotiation
+from parley_party.studykeys import keys_of
 from parley_party.tables import EvidenceRow, StudyRow
 
 SETTLE_SECONDS: Final = 1.0
@@ -254,7 +255,7 @@ class Federation:
     async def _take_up(self, row: StudyRow) -> None:
         agreement = Agreement.load(load_envelope(row.agreement, "agreement"))
         proposal = Proposal.parse(load_envelope(row.proposal, "proposal").payload)
-        math = StudyMath.of(agreement.terms, proposal)
+        math = StudyMath.of(agreement.terms, proposal, keys_of(row, self._house.keys.storage))
         objectives = tuple(json.loads(row.objectives))
         people = await self._people_of(row.study)
         computing = Computing(math, self._house.me, partial(self._datasets.start, row.dataset, proposal, objectives), people)

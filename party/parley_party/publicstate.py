@@ -8,6 +8,7 @@ digest, the **base version**, covers agreement, number, the certificate that mad
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +30,10 @@ from parley_policies.negotiation.study_file import learning_tables
 from parley_policies.negotiation.terms import StepTerms, Terms
 from parley_protocol.bound import public_state_digest
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.members_key import StudyKeys
 from parley_protocol.messages import SurvivorList
+
+from parley_party.errors import StudyError
 
 _HEADER_BYTES: Final = 4
 
@@ -62,23 +66,41 @@ class PublicState:
 
 @dataclass(frozen=True, slots=True)
 class StudyMath:
-    """The pure computations of one agreed study."""
+    """The pure computations of one agreed study. `shared` is None for a reader without the party's keys, who takes no part in rounds."""
 
     terms: Terms
     proposal: Proposal
     learning: StudyLearning
+    shared: StudyKeys | None = None
 
     @classmethod
-    def of(cls, terms: Terms, proposal: Proposal) -> StudyMath:
+    def of(cls, terms: Terms, proposal: Proposal, shared: StudyKeys | None = None) -> StudyMath:
         """Return the study's computations; ColumnError if this version cannot learn it."""
-        return cls(terms, proposal, learning_of(proposal))
+        return cls(terms, proposal, learning_of(proposal), shared)
+
+    @property
+    def keys(self) -> StudyKeys:
+        """What the members share; StudyError for a reader without the party's keys."""
+        if self.shared is None:
+            raise StudyError(f"study {self.terms.study}", wanted="the members' key", got="none: it is sealed in the party's store")
+        return self.shared
 
     def first(self) -> PublicState:
         """Return number 0: the queries of the first step."""
         return PublicState(0, 0, 0, self.terms.digest(), (), np.zeros(0, dtype=np.float32))
 
     def parameters(self, state: PublicState) -> str:
-        """Return the digest of the state's content alone: equal for two versions exactly if their content is."""
+        """Return the digest of the state's content alone: equal for two versions exactly if their content is.
+
+        Where only the parties read opened sums it is an HMAC under the members' key, so that nobody else can test guesses of a model.
+        """
+        plain = self._content_digest(state)
+        if self.terms.opened_sums_readable_by == "gateway":
+            return plain
+        key = derive(self.keys.members_key, Tag.MODEL_DIGEST, self.terms.digest())
+        return hmac.new(key, bytes.fromhex(plain), hashlib.sha256).hexdigest()
+
+    def _content_digest(self, state: PublicState) -> str:
         if not state.summary:
             ranges = ((spec.name, spec.unit, repr(spec.low), repr(spec.high)) for spec in self.learning.columns.specs)
             return digest(Tag.PARAMETERS, "queries", state.step, *(part for row in ranges for part in row))

@@ -6,6 +6,7 @@ policy says no is the same sentence whatever the clause; the exact reason stays 
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Callable
@@ -28,9 +29,12 @@ from parley_policies.negotiation.study_file import StudyFile
 from parley_policies.negotiation.terms import GatewayTerms, Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.limits import TEXT_CHARACTERS
+from parley_protocol.members_key import KeyPartError, OwnSecrets, make_key_part, take_key_parts
 from parley_protocol.messages import Post
 from parley_protocol.negotiation import (
     ENDED,
+    AcceptPost,
     Changed,
     Finalized,
     MemberEntry,
@@ -40,6 +44,7 @@ from parley_protocol.negotiation import (
     Terminated,
     TermsProposed,
 )
+from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange, StudyEvent
 from parley_service.logs import get_log
 
@@ -49,6 +54,7 @@ from parley_party.house import House
 from parley_party.outbox import Outbox
 from parley_party.publicstate import learning_of
 from parley_party.store import Change, Outgoing, PartyStore
+from parley_party.studykeys import draw_secrets, keep_keys, secrets_of
 from parley_party.tables import EvidenceRow, StudyRow
 
 _LOG: Final = get_log("studies")
@@ -167,6 +173,7 @@ class Negotiation:
         )
         self._house.guard.check_send(Leaving.OFFER, study=proposal.id, now=self._house.now())
         row.dataset, row.objectives, row.salt = chosen.name, json.dumps(chosen.objectives), secrets.token_bytes(SALT_BYTES)
+        own = draw_secrets(row, self._house.keys.storage)
         offer = make_offer(
             self._house.guard.active,
             proposal,
@@ -177,25 +184,32 @@ class Negotiation:
             gateway=self._gateway(),
             today=self._house.now().date(),
             salt=row.salt,
+            channel_key=own.channel_key,
+            commitment=own.commitment(proposal.digest(), self._house.me),
         )
         return offer, chosen.people
 
     async def _decline(self, row: StudyRow, proposal: Proposal, error: Exception, change: Change) -> None:
         await self._datasets.discard(proposal.id)
         _LOG.warning("declined", study=proposal.id, reason=str(error))
-        row.state, row.reason = StudyState.TERMINATED, f"we declined: {error}"
+        row.state, row.reason, row.secrets = StudyState.TERMINATED, f"we declined: {error}", b""
         decline = Decline(study=proposal.id, proposal_digest=proposal.digest(), party=self._house.me)
         message = self._post(Move.DECLINE, proposal.id, self._signed(decline))
         note = self._note(proposal.id, "declined", {"reason": str(error)})
         await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(message,), evidence=(note,)))
 
     async def on_terms(self, study: str, message: TermsProposed, change: Change) -> None:
-        """Check proposed terms against the full policy, and sign or refuse them."""
+        """Check proposed terms against the full policy, and sign or refuse them. To one offer one set of terms is answered.
+
+        The acceptance reveals this party's seed part: revealed under two sets of terms, it would be known to whoever made the second.
+        """
         row = await self._known(study)
-        if not row.offer or row.agreement:
+        terms = Terms.parse(message.terms.encode())
+        if row.state == StudyState.VERIFIED and terms.digest() != await self._accepted(study):
+            raise RemoteProtocolError(f"study {study}: this party signed other terms", problem=Slug.CONFLICT, got=terms.digest())
+        if row.state != StudyState.OFFERED:
             await self._outbox.apply(change)
             return
-        terms = Terms.parse(message.terms.encode())
         proposal, members = await self._seen(row)
         offer = Offer.parse(load_envelope(row.offer, "our offer").payload)
         try:
@@ -205,18 +219,30 @@ class Negotiation:
             _LOG.warning("terms refused", study=study, reason=str(error))
             refusal = Refusal(study=study, terms_digest=terms.digest(), party=self._house.me)
             await self._datasets.discard(study)
-            row.state, row.reason = StudyState.TERMINATED, f"we refused the terms: {error}"
+            row.state, row.reason, row.secrets = StudyState.TERMINATED, f"we refused the terms: {error}", b""
             answer = self._post(Move.REFUSE, study, self._signed(refusal))
             note = self._note(study, "terms refused", {"reason": str(error)})
         else:
             row.state = StudyState.VERIFIED
-            answer = self._post(Move.ACCEPT, study, acceptance(terms, self._house.keys.identity).dump().decode())
+            answer = self._acceptance(terms, secrets_of(row, self._house.keys.storage))
             note = self._note(study, "terms accepted", {"terms": terms.digest(), "policy": self._house.guard.active.digest})
         row.changed_at = self._house.clock()
         await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(answer,), evidence=(note,)))
 
+    def _acceptance(self, terms: Terms, own: OwnSecrets) -> Outgoing:
+        part, boxes = make_key_part(terms, self._house.me, own)
+        post = AcceptPost(
+            statement=acceptance(terms, self._house.keys.identity).dump().decode(),
+            key_part=self._signed(part),
+            boxes={recipient: base64.b64encode(box).decode() for recipient, box in boxes.items()},
+        )
+        return Outgoing(terms.study, 0, Move.ACCEPT, post.canonical().decode())
+
     async def on_finalized(self, study: str, message: Finalized, change: Change) -> Agreement | None:
-        """Take an agreement that all signed and that stands in the log (the caller checked the log); None if it is known already."""
+        """Take an agreement that all signed and that stands in the log (the caller checked the log), and the members' key.
+
+        None if it is known already, or if a key part is not right: then this party says who is at fault, and takes no part.
+        """
         row = await self._known(study)
         if row.agreement:
             await self._outbox.apply(change)
@@ -225,15 +251,40 @@ class Negotiation:
             agreement = Agreement.load(load_envelope(message.agreement, "agreement"))
         except AgreementInvalid as error:
             raise RemoteProtocolError(f"study {study}: {error}") from error
-        accepted = await self._accepted(study)
+        accepted = await self._accepted(study) if row.state == StudyState.VERIFIED else None
         if agreement.digest != accepted:
             raise RemoteProtocolError(
                 f"study {study}: the agreement is not on the terms that we signed", wanted=str(accepted), got=agreement.digest
             )
         row.state, row.agreement, row.changed_at = StudyState.FINALIZED, agreement.envelope.dump().decode(), self._house.clock()
-        note = self._note(study, "agreement", {"digest": agreement.digest})
-        await self._outbox.apply(Change(cursor=change.cursor, log=change.log, study=row, evidence=(note,)))
-        return agreement
+        storage, notes = self._house.keys.storage, [self._note(study, "agreement", {"digest": agreement.digest})]
+        try:
+            keys = take_key_parts(agreement.terms, self._house.me, secrets_of(row, storage), message.key_parts, message.boxes)
+        except KeyPartError as error:
+            _LOG.warning("key part refused", study=study, culprit=error.culprit, reason=str(error))
+            notes.append(self._note(study, "key part refused", {"culprit": error.culprit, "reason": str(error)}))
+            row.state, row.reason, row.secrets = StudyState.STOPPED, str(error), b""
+            outgoing, taken = [self._stop(row, agreement, str(error)[:TEXT_CHARACTERS])], None
+        else:
+            keep_keys(row, keys, storage)
+            outgoing, taken = [], agreement
+        await self._outbox.apply(Change(cursor=change.cursor, log=change.log, study=row, outgoing=outgoing, evidence=notes))
+        return taken
+
+    def _stop(self, row: StudyRow, agreement: Agreement, reason: str) -> Outgoing:
+        """Return our word that a study under `agreement`, of which no round has begun here, must stop."""
+        self._house.guard.check_send(Leaving.STOP, study=row.study, now=self._house.now())
+        statement = StudyEvent(
+            study=row.study,
+            change=StudyChange.STOPPED,
+            by=self._house.me,
+            agreement=agreement.digest,
+            certificates=0,
+            head=agreement.digest,
+            reason=reason,
+            at=int(self._house.clock()),
+        )
+        return self._post(Move.STOP, row.study, self._signed(statement))
 
     async def _accepted(self, study: str) -> str | None:
         for row in reversed(await self._store.evidence(study)):
@@ -258,6 +309,7 @@ class Negotiation:
         if not row.agreement and StudyState(row.state) not in ENDED:
             await self._datasets.discard(study)
             row.state, row.reason, row.changed_at = StudyState.TERMINATED, message.reason, self._house.clock()
+            row.secrets = b""
         await self._outbox.apply(Change(cursor=change.cursor, study=row))
 
     def _verified_event(self, row: StudyRow, message: Changed) -> StudyEvent:

@@ -1,6 +1,7 @@
 """Tables of a party's store. Only `store` uses them.
 
-What is secret of a round (`rounds.seed`) is sealed under the keystore's storage key and erased when the round closes.
+What is secret of a round (`rounds.seed`) is sealed under the keystore's storage key and erased when the round closes; so are a study's
+secrets (`studies.secrets`, erased with the agreement, and `studies.members_key`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class StudyRow(PartyTable, table=True):
     objectives: str = "[]"
     offer: str = ""  # our offer's envelope
     salt: bytes = Field(default=b"", sa_type=LargeBinary)
+    secrets: bytes = Field(default=b"", sa_type=LargeBinary)  # sealed: what was drawn for the offer; empty once the negotiation ended
+    members_key: bytes = Field(default=b"", sa_type=LargeBinary)  # sealed
+    graph_seed: str = ""  # hexadecimal
     agreement: str = ""
     reason: str = ""  # why it ended, or why we take no part: for this house
     result: str = ""  # our own scores, JSON: they stay here

@@ -4,7 +4,7 @@
 |---|---|
 | `GatewayRecord`, `EnrolmentRecord`, `RevocationRecord` | every enrolled party |
 | `PolicyActivated` | the party whose policy it is |
-| `OfferRecord`, `Terms`, `StudyEvent`, `SurvivorList`, `Opened` | every party that was invited to the study |
+| `OfferRecord`, `Terms`, `KeyPart`, `StudyEvent`, `SurvivorList`, `Opened` | every party that was invited to the study |
 | `Participation` | the party whose record it is |
 
 A hash is enough to compute the tree. It tells nobody what the leaf says: every leaf ends in a signature that only its signer can make, so
@@ -27,6 +27,7 @@ from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms
 
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import (
     EnrolmentRecord,
@@ -41,7 +42,7 @@ from parley_protocol.records import (
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ABOUT: Final[Mapping[str, tuple[str, ...]]] = {  # kind -> which of its fields say whom it concerns
     **{each.kind: () for each in (GatewayRecord, EnrolmentRecord, RevocationRecord)},
-    **{each.kind: ("study",) for each in (OfferRecord, Terms, StudyEvent, SurvivorList, Opened)},
+    **{each.kind: ("study",) for each in (OfferRecord, Terms, KeyPart, StudyEvent, SurvivorList, Opened)},
     PolicyActivated.kind: ("party",),
     Participation.kind: ("study", "party"),
 }

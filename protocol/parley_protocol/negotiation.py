@@ -4,7 +4,8 @@ State names follow the Eclipse Dataspace Protocol's contract negotiation: REQUES
 finalized study is then RUNNING, and ends STOPPED or FINISHED. The gateway proposes; only the members' signatures make an agreement.
 
 What a party posts is a `Post` with one signed statement: PROPOSE a `Proposal`, OFFER an `Offer`, DECLINE a `Decline`, ACCEPT the terms'
-envelope with its one signature, REFUSE a `Refusal`, START and STOP a `StudyEvent`. What the gateway sends stands below.
+envelope with its one signature (in an `AcceptPost`, with its key part), REFUSE a `Refusal`, START and STOP a `StudyEvent`. What the gateway
+sends stands below.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from parley_policies.negotiation.terms import PartyId
 from pydantic import ValidationError
 
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.ids import EnvelopeText, Hex32
+from parley_protocol.ids import Base64, EnvelopeText, Hex32
 from parley_protocol.messages import LogProof, Post, Reason
 
 
@@ -127,11 +128,20 @@ class TermsProposed(Document):
     terms: EnvelopeText
 
 
+class AcceptPost(Post):
+    """ACCEPT: the terms with this member's signature, its signed key part (`keyparts.KeyPart`), and the boxes that belong to it."""
+
+    key_part: EnvelopeText
+    boxes: dict[PartyId, Base64]  # by recipient
+
+
 class Finalized(Document):
-    """FINALIZED: the terms with every member's signature, and where they stand in the log."""
+    """FINALIZED: the terms with every member's signature, where they stand in the log, and what the members' key is made of."""
 
     agreement: EnvelopeText
     log: LogProof
+    key_parts: tuple[EnvelopeText, ...]  # of all members, in id order
+    boxes: dict[PartyId, Base64]  # by sender those for the reader, each with its path (`keyparts.with_path`)
 
 
 class Changed(Document):
@@ -153,12 +163,21 @@ MOVES_TO_PARTIES: Final[dict[str, type[Document]]] = {
     Move.CHANGED: Changed,
     Move.TERMINATED: Terminated,
 }
-MOVES_TO_GATEWAY: Final = frozenset({Move.PROPOSE, Move.OFFER, Move.DECLINE, Move.ACCEPT, Move.REFUSE, Move.START, Move.STOP})
+POSTS_OF_MOVES: Final[dict[str, type[Post]]] = {
+    Move.PROPOSE: Post,
+    Move.OFFER: Post,
+    Move.DECLINE: Post,
+    Move.ACCEPT: AcceptPost,
+    Move.REFUSE: Post,
+    Move.START: Post,
+    Move.STOP: Post,
+}
+MOVES_TO_GATEWAY: Final = frozenset(POSTS_OF_MOVES)
 
 
 def load_move(kind: str, raw: bytes) -> Document:
     """Parse a message about a study in either direction; RemoteProtocolError if the kind is unknown or the body does not fit."""
-    of: type[Document] | None = Post if kind in MOVES_TO_GATEWAY else MOVES_TO_PARTIES.get(kind)
+    of: type[Document] | None = POSTS_OF_MOVES.get(kind) or MOVES_TO_PARTIES.get(kind)
     if of is None:
         raise RemoteProtocolError(f"message kind {kind!r}", wanted=", ".join([*MOVES_TO_GATEWAY, *MOVES_TO_PARTIES]))
     try:

@@ -37,6 +37,7 @@ from parley_protocol.records import (
     salted_digest,
 )
 
+from tests.member_secrets import key_part
 from tests.simulator import GATEWAY_KEY, Simulation, make_terms, party_ids, party_key
 
 ORIGIN = "gw.example/log"
@@ -137,6 +138,10 @@ def agreement(terms: Terms) -> Envelope:
     return terms.sign(*(party_key(member.party) for member in terms.members))
 
 
+def key_parts(terms: Terms) -> list[Envelope]:
+    return [key_part(terms, member.party, party_key(member.party)) for member in terms.members]
+
+
 @dataclass
 class Rounds:
     """What certified rounds leave behind: leaves, lists, and every manifest."""
@@ -195,6 +200,7 @@ def sample_leaves() -> tuple[bytes, ...]:
     envelopes += [policy(party) for party in ids]
     envelopes += [offer(party, "study") for party in ids]
     envelopes += [offer(ids[0], "other"), agreement(terms)]
+    envelopes += key_parts(terms)
     envelopes += [event(StudyChange.FINALIZED, terms=terms), event(StudyChange.STARTED, terms=terms, by=ids[2])]
     leaves = [envelope.dump() for envelope in envelopes] + list(rounds.leaves)
     tail = [

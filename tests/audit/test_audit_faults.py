@@ -17,6 +17,7 @@ from parley_crypto.keys import SigningKey
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
 from parley_policies.negotiation.terms import Terms
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, Survivor, SurvivorList
 from parley_protocol.records import (
     Enrolment,
@@ -41,6 +42,7 @@ from tests.audit.sample_log import (
     export,
     gateway_record,
     index_of,
+    key_parts,
     offer,
     policy,
     policy_opening,
@@ -147,6 +149,7 @@ def _opened(listed: SurvivorList, terms: Terms) -> Envelope:
 def _log_of(terms: Terms, *lists: Sequence[str], parameters: Sequence[str] | None = None) -> list[bytes]:
     """Return a log whose trunk was opened over each of `lists` in turn, all signed by all members."""
     leaves = [enrolled(enrolment(member.party)).dump() for member in terms.members] + [agreement(terms).dump()]
+    leaves += [part.dump() for part in key_parts(terms)]
     previous = terms.digest()
     for number, parties in enumerate(lists, start=1):
         listed = SurvivorList(
@@ -269,6 +272,21 @@ CASES: dict[str, tuple[Callable[[], list[bytes]], Check, str]] = {
         lambda: _changed(Terms, 0, *MEMBERS, max_colluders=2, threshold=5), Check.AGREEMENTS, "floor of at least 4"),
     "an agreement with a revoked party": (
         lambda: [*sample_leaves(), agreement(LATER_TERMS).dump()], Check.AGREEMENTS, "revoked before this leaf"),
+    "a key part that another member signed": (lambda: _changed(KeyPart, 0, party_key(IDS[1])), Check.AGREEMENTS, "wanted a signature by"),
+    "a key part with another seed part": (
+        lambda: _changed(KeyPart, 0, MEMBERS[0], seed_part="1" * 64), Check.AGREEMENTS, "not what the offer committed to"),
+    "a key part with the hash of another key part": (
+        lambda: _changed(KeyPart, 0, MEMBERS[0], key_hash="1" * 64), Check.AGREEMENTS, "not what the offer committed to"),
+    "a key part repeated as one's own": (
+        lambda: _changed(KeyPart, 0, MEMBERS[1], party=IDS[1]), Check.AGREEMENTS, "not what the offer committed to"),
+    "a key part under another agreement": (
+        lambda: _changed(KeyPart, 0, MEMBERS[0], agreement="1" * 64), Check.AGREEMENTS, "wanted agreement"),
+    "a key part before the agreement": (
+        lambda: _moved(index_of(KeyPart), index_of(Terms)), Check.AGREEMENTS, "wanted an agreement before"),
+    "a second key part": (
+        lambda: _inserted(FIRST, key_parts(sample_terms())[2]), Check.AGREEMENTS, "wanted one of each member"),
+    "a key part after a certificate": (
+        lambda: _moved(index_of(KeyPart), FIRST), Check.AGREEMENTS, "before a certificate, got none of party-000"),
     "a start before the agreement": (
         lambda: _inserted(8, event(StudyChange.STARTED, terms=sample_terms())), Check.EVENTS, "wanted an agreement before"),
     "a second start": (

@@ -13,6 +13,7 @@ from parley_audit.verify import verify
 from parley_crypto.merkle import leaf_hash
 from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.logentries import HiddenLeaf, hash_of, reach_of
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import EnrolmentRecord, OfferRecord, Participation, PolicyActivated, StudyEvent
@@ -81,14 +82,15 @@ def test_a_tampered_hash_is_caught() -> None:
     ("kind", "nth", "check"),
     [
         (EnrolmentRecord, 2, Check.POLICIES),
-        (Terms, 0, Check.EVENTS),
+        (Terms, 0, Check.AGREEMENTS),
+        (KeyPart, 3, Check.AGREEMENTS),
         (SurvivorList, 1, Check.OPENED),
         (SurvivorList, 3, Check.OPENED),
         (Opened, 1, Check.COMPLETENESS),
     ],
 )
 def test_a_gateway_that_hides_what_the_study_rests_on_is_caught(
-    kind: type[EnrolmentRecord | Terms | SurvivorList | Opened], nth: int, check: Check
+    kind: type[EnrolmentRecord | Terms | KeyPart | SurvivorList | Opened], nth: int, check: Check
 ) -> None:
     leaves = as_shown_to(ME, "study")
     index = index_of(kind, nth=nth)
@@ -142,5 +144,5 @@ def test_every_kind_of_leaf_says_whom_it_concerns() -> None:
     seen = {Envelope.load(leaf).payload_type: reach_of(Envelope.load(leaf)) for leaf in sample_leaves()}
     assert seen.keys() == KINDS.keys()
     of_study = {kind for kind, reach in seen.items() if reach.study}
-    assert of_study == {each.kind for each in (OfferRecord, Terms, StudyEvent, SurvivorList, Opened, Participation)}
+    assert of_study == {each.kind for each in (OfferRecord, Terms, KeyPart, StudyEvent, SurvivorList, Opened, Participation)}
     assert {kind for kind, reach in seen.items() if reach.party} == {PolicyActivated.kind, Participation.kind}

@@ -15,6 +15,7 @@ from parley_crypto.keys import SigningKey, VerifyKey
 from parley_crypto.merkle import leaf_hash
 from parley_crypto.signing import Envelope, Signature
 from parley_policies.negotiation.terms import Terms
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import EnrolmentRecord, Participation
 
@@ -22,7 +23,7 @@ from tests.audit.sample_log import Folder, export, policy_opening, sample_leaves
 from tests.simulator import GATEWAY_KEY
 
 MUTATIONS = 400
-NEEDED = {kind.kind for kind in (EnrolmentRecord, Terms, SurvivorList, Opened)}  # leaves that others rest on
+NEEDED = {kind.kind for kind in (EnrolmentRecord, Terms, KeyPart, SurvivorList, Opened)}  # leaves that others rest on
 
 
 @cache

@@ -19,6 +19,8 @@ from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.study_file import load_study
 from parley_policies.negotiation.terms import GatewayTerms, Terms
 
+from tests.member_secrets import secrets_of
+
 TODAY: Final = date(2027, 3, 1)
 GATEWAY_KEY: Final = SigningKey(bytes([200]) * 32)
 GATEWAY: Final = GatewayTerms(
@@ -71,6 +73,8 @@ def negotiate(study: DemoStudy) -> Negotiated:
             gateway=GATEWAY,
             today=TODAY,
             salt=bytes(16),
+            channel_key=secrets_of(party.id).channel_key,
+            commitment=secrets_of(party.id).commitment(proposal.digest(), party.id),
         )
         for party in DEMO_PARTIES
         if party.id in study.parties

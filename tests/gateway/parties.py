@@ -28,7 +28,7 @@ from parley_crypto.merkle import leaf_hash, verify_inclusion
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
-from parley_policies.negotiation.agreement import Agreement, acceptance
+from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.offer import Offer, OfferedSegment
 from parley_policies.negotiation.proposal import (
     ClipWish,
@@ -39,12 +39,15 @@ from parley_protocol.bound import public_state_digest
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import RELAYS, load_relay
 from parley_protocol.effects import SealNow, Send
+from parley_protocol.members_key import StudyKeys, take_key_parts
 from parley_protocol.messages import Boxes, Certified, Keys, ListProposal, LogProof, RoundAborted, RoundOpen, SumOpened
 from parley_protocol.negotiation import Changed, Finalized, StudyRequest, Terminated, TermsProposed, load_move
 from parley_protocol.party_round import PartyRound, PartySpec
 from parley_protocol.problems import Problem
 from parley_protocol.records import Enrolment, StudyChange, StudyEvent, invite_proof
 from parley_service.auth import Audience, body_digest, make_token
+
+from tests.member_secrets import accept_post, secrets_of
 
 GATEWAY_KEY = SigningKey(hashlib.sha256(b"gateway").digest())
 URL = "http://127.0.0.1:8443"
@@ -81,6 +84,7 @@ class Party:
     cursor: int = 0
     log: Checkpoint | None = None
     studies: dict[str, StudyRun] = field(default_factory=dict)
+    keys: dict[str, StudyKeys] = field(default_factory=dict)
     moves: list[tuple[str, str]] = field(default_factory=list)  # study, kind of message
     reasons: dict[str, str] = field(default_factory=dict)  # study -> why it ended
     errors: list[str] = field(default_factory=list)
@@ -215,10 +219,12 @@ class Party:
                 await self._offer(request)
             case TermsProposed() as proposed:
                 terms = Terms.parse(proposed.terms.encode())
-                await self.post("accept", study, {"statement": acceptance(terms, self.identity).dump().decode()})
+                await self.post("accept", study, accept_post(terms, self.name, self.identity))
             case Finalized() as finalized:
                 agreement = Agreement.load(Envelope.load(finalized.agreement.encode()))
                 self.check(finalized.log, agreement.envelope)
+                own = secrets_of(self.name)
+                self.keys[study] = take_key_parts(agreement.terms, self.name, own, finalized.key_parts, finalized.boxes)
                 self.studies[study] = StudyRun(self, agreement.terms, Chain.start(agreement.digest))
             case Changed() as changed:
                 event = StudyEvent.parse(Envelope.load(changed.event.encode()).payload)
@@ -249,6 +255,8 @@ class Party:
             proposal_digest=proposal.digest(),
             party=self.name,
             policy="0" * 64,
+            channel_key=secrets_of(self.name).channel_key,
+            commitment=secrets_of(self.name).commitment(proposal.digest(), self.name),
             documents=(),
             trust="pinned",
             objectives=(self.objective,),

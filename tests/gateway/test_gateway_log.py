@@ -21,6 +21,7 @@ from parley_party.logexport import FetchedLog, fetch_log
 from parley_party.store import LogView
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.keyparts import KeyPart
 from parley_protocol.logentries import HiddenLeaf, hash_of, load_entry
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.problems import Slug
@@ -40,7 +41,7 @@ from tests.gateway.parties import GATEWAY_KEY, Party, RefusedError
 from tests.gateway.test_gateway_rounds import NAMES, Folder, ended
 
 PUBLIC = {GatewayRecord.kind, EnrolmentRecord.kind, RevocationRecord.kind}
-OF_STUDY = {OfferRecord.kind, Terms.kind, StudyEvent.kind, SurvivorList.kind, Opened.kind}
+OF_STUDY = {OfferRecord.kind, Terms.kind, KeyPart.kind, StudyEvent.kind, SurvivorList.kind, Opened.kind}
 WHOLE = "/v1/log/entries?start=0&end=256"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ from typing import Any
 import pytest
 from parley_crypto.keys import SigningKey
 from parley_crypto.signing import Envelope
-from parley_gateway.store import read_leaves
+from parley_gateway.negotiation import StudyRecord
+from parley_gateway.store import read_everything, read_leaves
 from parley_policies.negotiation.agreement import Refusal, acceptance
 from parley_policies.negotiation.offer import Decline
+from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.terms import Terms
+from parley_protocol.keyparts import KeyPart, graph_seed
 from parley_protocol.negotiation import TermsProposed
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange, StudyEvent
 
 from tests.gateway.federation import Federation, proposal, started
-from tests.gateway.parties import RefusedError
+from tests.gateway.parties import Party, RefusedError
+from tests.member_secrets import accept_post, secrets_of
 
 NAMES = [f"p{index}" for index in range(4)]
 
@@ -75,6 +80,8 @@ def test_a_proposal_is_its_sponsors_and_names_enrolled_parties(tmp_path: Path) -
 
 
 def test_when_all_signed_the_agreement_is_in_the_log(tmp_path: Path) -> None:
+    shared: set[tuple[bytes, bytes]] = set()
+
     async def work(federation: Federation) -> None:
         federation.serve()
         await federation.propose()
@@ -84,12 +91,25 @@ def test_when_all_signed_the_agreement_is_in_the_log(tmp_path: Path) -> None:
         assert agreement["digest"] == federation.parties["p2"].studies["heart"].terms.digest()
         explained = await federation.control("study.explain", study="heart")
         assert ["who", "p0", "takes part"] in explained["rows"]
+        shared.update((keys.members_key, keys.graph_seed) for keys in (party.keys["heart"] for party in federation.parties.values()))
 
     run(tmp_path, work)
     _, leaves = read_leaves(tmp_path / "data" / "gateway.db")
     kinds = [Envelope.load(leaf).payload_type for leaf in leaves]
-    assert kinds[-2:] == [Terms.kind, StudyEvent.kind]
-    assert len(Envelope.load(leaves[-2]).signatures) == len(NAMES)
+    assert kinds[-6:] == [Terms.kind, *[KeyPart.kind] * len(NAMES), StudyEvent.kind]
+    assert len(Envelope.load(leaves[-6]).signatures) == len(NAMES)
+    ((members_key, seed),) = shared
+    raw = (tmp_path / "data" / "gateway.db").read_bytes()
+    assert not any(form in raw for form in (members_key, members_key.hex().encode(), secrets_of("p0").key_part.hex().encode()))
+    stored = read_everything(tmp_path / "data" / "gateway.db")
+    (entry,) = stored.studies
+    proposed = Proposal.parse(Envelope.load(entry.proposal.encode()).payload)
+    terms = Terms.parse(Envelope.load(leaves[-6]).payload)
+    record = StudyRecord(entry, proposed, {answer.party: answer for answer in stored.answers}, terms)
+    assert record.graph_seed() == seed
+    assert {answer.boxes for answer in stored.answers} == {""}
+    parts = [KeyPart.parse(Envelope.load(leaf).payload) for leaf in leaves[-5:-1]]
+    assert graph_seed(terms, {part.party: part for part in parts}) == seed
 
 
 def test_a_party_that_declines_is_left_out(tmp_path: Path) -> None:
@@ -138,19 +158,37 @@ def test_a_member_that_refuses_the_terms_ends_it(tmp_path: Path) -> None:
         terms = Terms.parse(TermsProposed.model_validate(proposed["body"]).terms.encode())
         wrong = Refusal(study="heart", terms_digest="0" * 64, party="p3")
         assert await refused(p3.sign("refuse", "heart", wrong)) is Slug.PROTOCOL_BROKEN
+        right = accept_post(terms, "p3", p3.identity)
+        await _refuse_bad_key_parts(p3, terms, right)
         stranger = acceptance(terms, federation.parties["p1"].identity).dump().decode()
-        assert await refused(p3.post("accept", "heart", {"statement": stranger})) is Slug.VERIFICATION_FAILED
+        assert await refused(p3.post("accept", "heart", right | {"statement": stranger})) is Slug.VERIFICATION_FAILED
         changed = terms.model_copy(update={"threshold": 2})
         other = changed.sign(p3.identity).dump().decode()
-        assert await refused(p3.post("accept", "heart", {"statement": other})) is Slug.VERIFICATION_FAILED
+        assert await refused(p3.post("accept", "heart", right | {"statement": other})) is Slug.VERIFICATION_FAILED
         await p3.sign("refuse", "heart", wrong.model_copy(update={"terms_digest": terms.digest()}))
         await federation.until(lambda: "heart" in federation.parties["p0"].reasons)
         assert federation.parties["p0"].reasons["heart"] == "p3 did not sign: this party's policy does not permit the study"
-        late = acceptance(terms, p3.identity).dump().decode()
-        assert await refused(p3.post("accept", "heart", {"statement": late})) is Slug.PROTOCOL_BROKEN
+        assert await refused(p3.post("accept", "heart", right)) is Slug.PROTOCOL_BROKEN
 
     run(tmp_path, work)
     assert last_event(tmp_path).change is StudyChange.TERMINATED
+
+
+async def _refuse_bad_key_parts(p3: Party, terms: Terms, right: Mapping[str, Any]) -> None:
+    """What the gateway can see without opening a box: whose key part it is, what it was committed to, and how many boxes of which size."""
+    boxes: dict[str, str] = dict(right["boxes"])
+    part = KeyPart.parse(Envelope.load(right["key_part"].encode()).payload)
+    short = base64.b64encode(base64.b64decode(boxes["p0"])[:-1]).decode()
+    for change, slug in (
+        ({"key_part": accept_post(terms, "p2", SigningKey(bytes(32)))["key_part"]}, Slug.VERIFICATION_FAILED),
+        ({"key_part": part.model_copy(update={"seed_part": "1" * 64}).sign(p3.identity).dump().decode()}, Slug.VERIFICATION_FAILED),
+        ({"key_part": part.model_copy(update={"party": "p2"}).sign(p3.identity).dump().decode()}, Slug.PROTOCOL_BROKEN),
+        ({"boxes": {name: box for name, box in boxes.items() if name != "p0"}}, Slug.PROTOCOL_BROKEN),
+        ({"boxes": boxes | {"p3": boxes["p0"]}}, Slug.PROTOCOL_BROKEN),
+        ({"boxes": boxes | {"p0": short}}, Slug.PROTOCOL_BROKEN),
+        ({"boxes": boxes | {"p0": boxes["p1"]}}, Slug.PROTOCOL_BROKEN),  # not what it signed
+    ):
+        assert await refused(p3.post("accept", "heart", {**right, **change})) is slug, change
 
 
 def test_the_sponsor_takes_a_proposal_back(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from parley_policies.negotiation.proposal import Proposal, ProposedSegment
 from parley_policies.negotiation.study_file import StudyFile, load_study
 from parley_policies.negotiation.terms import GatewayTerms, Terms
 
+from tests.member_secrets import secrets_of
+
 EXAMPLES: Final = Path(__file__).parents[2] / "docs" / "examples"
 TODAY: Final = date(2027, 3, 1)
 FROM: Final = date(2027, 1, 1)
@@ -172,6 +174,8 @@ class Federation:
             "gateway": self.gateway,
             "today": TODAY,
             "salt": SALT,
+            "channel_key": secrets_of(party).channel_key,
+            "commitment": secrets_of(party).commitment(self.proposal.digest(), party),
         }
         return make_offer(self.policy(party), self.proposal, **{**arguments, **changes})
 

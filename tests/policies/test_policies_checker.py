@@ -21,6 +21,7 @@ from parley_policies.negotiation.terms import (
 )
 from pydantic import ValidationError
 
+from tests.member_secrets import secrets_of
 from tests.policies.policy_samples import GATEWAY, IDS, TODAY, UNTIL, Federation, changed, key_of, member_of, proposal_of
 
 PARTIES = (*IDS[:6], "h-clinic")  # three with the objective cost, four with illness
@@ -102,6 +103,8 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     ((*MEMBER, "documents"), ["0" * 64]),
     ((*MEMBER, "offer"), "0" * 64),
     ((*MEMBER, "offer"), None),
+    ((*MEMBER, "channel_key"), secrets_of("z-party").channel_key),
+    ((*MEMBER, "commitment"), "0" * 64),
     (("gateway_may_lie",), False),
     (("max_colluders",), 0),
     (("threshold",), 4),

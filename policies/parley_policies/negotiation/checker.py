@@ -67,6 +67,8 @@ def _check_members(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offe
     _same("members.objectives", offer.objectives, own.objectives)
     _same("members.records", offer.records, own.records)
     _same("members.trust", offer.trust, own.trust)
+    _same("members.channel_key", offer.channel_key, own.channel_key)
+    _same("members.commitment", offer.commitment, own.commitment)
     _same("members.documents", tuple(document.sha256 for document in policy.legal.documents), own.documents)
     check_columns(policy, proposal, own.objectives)
 
@@ -99,6 +101,9 @@ def _check_protection(policy: PrivacyPolicy, terms: Terms, members: Directory) -
         raise Refused("sums.max_small_changes", f"at most {policy.sums.max_small_changes}", f"{terms.max_small_changes}")
     if terms.scheme not in policy.schemes.accepted:
         raise Refused("schemes.accepted", ", ".join(policy.schemes.accepted), terms.scheme)
+    readers = policy.disclosure.opened_sums_readable_by
+    if readers == "parties" and terms.opened_sums_readable_by != readers:
+        raise Refused("disclosure.opened_sums_readable_by", readers, terms.opened_sums_readable_by)
     if policy.data.exclusions_required and not terms.exclusions_required:
         raise Refused("data.exclusions_required", "true", "false")
 

@@ -81,7 +81,7 @@ def propose_terms(proposal: Proposal, offers: Iterable[Offer], members: Director
         max_small_changes=int(bounds.max_small_changes),
         clip_bound=clip_bound,
         robustness="R0",
-        opened_sums_readable_by="gateway",
+        opened_sums_readable_by=_readers(bounds),
         exclusions_required=bounds.exclusions_required,
         steps=steps,
         timing=timing_of(proposal),
@@ -159,6 +159,10 @@ def _scheme(proposal: Proposal, cohort: tuple[Offer, ...], bounds: Bounds) -> Li
     return "masked"
 
 
+def _readers(bounds: Bounds) -> Literal["gateway", "parties"]:
+    return "parties" if bounds.opened_sums_readable_by == "parties" else "gateway"
+
+
 def _segments(proposal: Proposal, cohort: tuple[Offer, ...], colluders: int) -> list[SegmentTerms]:
     """Return the summary and then the segments of the model that reach their floor."""
     everyone = ProposedSegment(name=SUMMARY, length=proposal.summary_length)
@@ -222,6 +226,8 @@ def _member(offer: Offer, members: Directory, weight: int) -> MemberTerms:
         objectives=offer.objectives,
         records=offer.records,
         weight=weight,
+        channel_key=offer.channel_key,
+        commitment=offer.commitment,
         trust=offer.trust,
         documents=offer.documents,
         offer=offer.digest(),

@@ -34,7 +34,7 @@ from parley_policies.negotiation.clauses import (
 from parley_policies.negotiation.members import Directory, uncounted
 from parley_policies.negotiation.proposal import SUMMARY, ClipWish, ObjectiveId, Proposal
 from parley_policies.negotiation.records import Records, banded
-from parley_policies.negotiation.terms import Count, GatewayTerms, PartyId, Positive, SegmentName, Sha256, StudyId
+from parley_policies.negotiation.terms import ChannelKey, Count, GatewayTerms, PartyId, Positive, SegmentName, Sha256, StudyId
 
 MIN_SALT_BYTES: Final = 16
 Portion = Annotated[float, Field(ge=0, le=1)]
@@ -57,6 +57,8 @@ class Offer(Statement):
     party: PartyId
     gateway_digest: Sha256  # of the gateway's declarations that the party saw: terms with others are refused
     policy: Sha256  # salted digest of the policy file
+    channel_key: ChannelKey  # made for this study
+    commitment: Sha256  # to this party's seed part and key part
     documents: tuple[Sha256, ...]
     trust: Literal["pinned", "first-use"]
     objectives: tuple[ObjectiveId, ...]  # in id order
@@ -73,7 +75,7 @@ class Offer(Statement):
     rounds: Positive  # most rounds of the study, all its steps together
     mib_a_round: Annotated[float, Field(gt=0)]
     robustness: Literal["R0"]
-    opened_sums_readable_by: Literal["gateway"]
+    opened_sums_readable_by: Literal["gateway", "parties"]
     exclusions_required: bool
     valid_until: date
 
@@ -104,11 +106,14 @@ def make_offer(
     gateway: GatewayTerms,
     today: date,
     salt: bytes,
+    channel_key: str,
+    commitment: str,
 ) -> Offer:
     """Return this party's offer; Refused with the exact clause where its policy says no.
 
     `records` is the number of people after exclusions in `dataset`; `objectives` those of the study it has labels for; `members` the
-    party's own view of the directory; `salt` at least 16 random bytes, kept by the party to prove later which policy it offered under.
+    party's own view of the directory; `salt` at least 16 random bytes, kept by the party to prove later which policy it offered under;
+    `channel_key` and `commitment` (hexadecimal) belong to secrets that the party drew for this study and keeps.
     """
     policy = active.policy
     if len(salt) < MIN_SALT_BYTES:
@@ -125,6 +130,8 @@ def make_offer(
         party=policy.party,
         gateway_digest=gateway.digest(),
         policy=salted_digest(active.digest, salt),
+        channel_key=channel_key,
+        commitment=commitment,
         documents=tuple(document.sha256 for document in policy.legal.documents),
         trust=policy.peers.trust,
         objectives=served,
@@ -141,7 +148,7 @@ def make_offer(
         rounds=_rounds(policy, proposal),
         mib_a_round=_mib(policy),
         robustness="R0",
-        opened_sums_readable_by="gateway",
+        opened_sums_readable_by=policy.disclosure.opened_sums_readable_by,
         exclusions_required=policy.data.exclusions_required,
         valid_until=policy.identity.valid_until,
     )

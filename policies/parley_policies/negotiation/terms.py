@@ -6,13 +6,13 @@ Terms hold no secret and nothing a member did not grant to the others; who bound
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Annotated, ClassVar, Literal, Self
+from functools import cached_property, lru_cache
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from parley_crypto.errors import MalformedError
-from parley_crypto.keys import VerifyKey
+from parley_crypto.errors import CryptoError, MalformedError
+from parley_crypto.keys import AgreementKey, VerifyKey
 from parley_crypto.statement import Document, Statement
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 StudyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -22,6 +22,23 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 MIN_FLOOR = 3
+_FIELD_PRIME: Final = 2**255 - 19
+_PROBE: Final = AgreementKey(bytes(32))  # any scalar shows a key of low order: clamping makes it a multiple of 8
+
+
+@lru_cache(maxsize=4_096)
+def _usable(text: str) -> str:
+    """Return an X25519 key's hexadecimal digits; ValueError for one of low order, or whose encoding is not the one it has."""
+    try:
+        _PROBE.exchange(bytes.fromhex(text))
+    except CryptoError as error:
+        raise ValueError(str(error)) from error
+    if int.from_bytes(bytes.fromhex(text), "little") >= _FIELD_PRIME:
+        raise ValueError(f"wanted an X25519 key below 2^255 - 19, got {text[:16]}…")
+    return text
+
+
+ChannelKey = Annotated[Sha256, AfterValidator(_usable)]  # an X25519 public key, 32 bytes in hexadecimal
 
 
 class MemberTerms(Document):
@@ -35,6 +52,8 @@ class MemberTerms(Document):
     objectives: tuple[str, ...]
     records: str  # "exact:N", "rounded:N" or "hidden", as the member's policy grants
     weight: Positive  # a constant of the agreement, from the banded count
+    channel_key: ChannelKey  # made for this study: other members seal their key parts for it
+    commitment: Sha256  # to the member's seed part and key part, from before there were terms (protocol.md, Members' key)
     trust: Literal["pinned", "first-use"] = "pinned"  # whom this member counts: shown to all where it is first use
     documents: tuple[Sha256, ...] = ()  # the member's legal documents, so that every signature covers them
     offer: Sha256 | None = None  # digest of the member's signed offer, which commits to its policy
@@ -114,7 +133,7 @@ class Terms(Statement):
     max_small_changes: Count
     clip_bound: Annotated[float, Field(gt=0)]  # L2 norm of one member's update, model units
     robustness: Literal["R0"]
-    opened_sums_readable_by: Literal["gateway"]
+    opened_sums_readable_by: Literal["gateway", "parties"]
     exclusions_required: bool
     steps: tuple[StepTerms, ...]
     timing: TimingTerms
@@ -127,6 +146,8 @@ class Terms(Statement):
             raise ValueError("members: wanted distinct parties in id order")
         if len({member.identity for member in self.members}) != len(ids):
             raise ValueError("members: wanted an identity key of its own for each party")
+        if len({member.channel_key for member in self.members}) != len(ids):
+            raise ValueError("members: wanted a channel key of its own for each party")
         for step in self.steps:
             names = [segment.name for segment in step.segments]
             if len(set(names)) != len(names):

@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column("offer", sa.String(), nullable=False),
         sa.Column("declined", sa.Boolean(), nullable=False),
         sa.Column("accepted", sa.Boolean(), nullable=False),
+        sa.Column("key_part", sa.String(), nullable=False),
+        sa.Column("boxes", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("study", "party"),
     )
     op.create_table(
