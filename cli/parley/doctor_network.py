@@ -24,7 +24,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment
 
 from cryptography import x509
-from parley_party.client import GatewayClient, Greeting, file_digest, proxy_for, tls_context
+from parley_party.client import GatewayClient, Greeting, proxy_for, tls_context
 from parley_party.config import GatewayLink
 from parley_party.errors import GatewayRefusedError, GatewayUnreachableError
 from parley_party.keystore import PartyKeys
@@ -209,7 +209,7 @@ async def _chunk(client: GatewayClient, greeting: Greeting) -> Verdict:
         await asyncio.to_thread(path.write_bytes, os.urandom(greeting.chunk_bytes))
         started = time.monotonic()
         try:
-            sent = await client.upload(path, file_digest(path))
+            sent = await client.upload(path)
         except GatewayRefusedError as error:
             if error.problem is Slug.TOO_LARGE or "413" in str(error.got):
                 do = "A proxy between limits bodies: have its limit raised, or the operator lower max_chunk_mib in gateway.toml."

@@ -1,26 +1,62 @@
 """Uploads: sealed updates arrive in chunks and count only when they are whole and have the digest that they are named by.
 
-`spool/<party>/<blake3>.part` grows chunk by chunk, each on the disk before it is acknowledged; complete and verified it becomes
-`spool/<party>/<blake3>`. An upload that broke off is resumed where it stands, also after a restart of either side. A chunk's own digest
-stands in its request token and is checked before it is appended. What nobody refers to is bounded for each party and removed.
+`spool/<party>/<blake3>.part` grows while a chunk still arrives; what has arrived is *held*, that is counted and acknowledged, once the
+chunk is complete, has the digest that its request token names, and is on the disk. Complete and verified the file becomes
+`spool/<party>/<blake3>`. An upload that broke off is resumed where it stands, also after a restart of either side. Of an upload the
+newest request writes: an older one, whose sender has given up, is refused from then on. What nobody refers to is bounded for each party
+and removed. Memory is bounded for all uploads together, not by their number times a chunk (`ARRIVING_BYTES`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from blake3 import blake3
-from parley_protocol.limits import UPLOADS_OPEN_PER_PARTY
+from parley_protocol.limits import KIB, MIB, UPLOADS_OPEN_PER_PARTY
 from parley_protocol.problems import Slug
 from parley_service.errors import RequestError, StoreError
 
-_PART: Final = ".part"
+from parley_gateway.arrival import PART, Arrival, digest_of
+
+T = TypeVar("T")
+ARRIVING_BYTES: Final = 8 * MIB  # gathered in memory before they are written, over all uploads
+_BATCH_BYTES: Final = 1 * MIB  # of one upload
+_LEAST_BATCH_BYTES: Final = 512 * KIB  # below it a batch is written before more is read: two for each upload would be too many
+_BATCH_PIECES: Final = 512
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(slots=True)
+class _Upload:
+    """What is known of one upload. `hasher` has taken the held bytes of a part; None where a part was found at the start, not read yet."""
+
+    held: int = 0
+    is_whole: bool = False
+    hasher: blake3 | None = None
+    touched: float = 0.0  # when its last chunk came; found at the start: never
+    writer: object | None = None  # the newest request
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a thread writes
+
+    @property
+    def is_busy(self) -> bool:
+        return self.writer is not None or self.lock.locked()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request that brings bytes of an upload."""
+
+    upload: _Upload
+    writer: object
+    party: str
+    digest: str
+    total: int
 
 
 class Intake:
@@ -29,108 +65,132 @@ class Intake:
     def __init__(self, spool: Path, *, upload_bytes: int, clock: Callable[[], float]) -> None:
         self._spool: Final = spool
         self._clock: Final = clock
-        self._touched: dict[tuple[str, str], float] = {}  # when its last chunk came; absent: before the start
         self._upload_bytes: Final = upload_bytes
-        self._running: dict[tuple[str, str], asyncio.Task[int]] = {}
-        self._held: dict[str, dict[str, int]] = {}  # party -> digest -> bytes of its part, oldest first
-        self._whole: dict[tuple[str, str], int] = {}  # bytes of complete uploads
+        self._uploads: dict[tuple[str, str], _Upload] = {}  # (party, digest), oldest first
         self._pinned: set[tuple[str, str]] = set()  # of manifests of open rounds
+        self._arriving = 0  # requests that bring bytes right now
         self._find()
 
     def _find(self) -> None:
         """Take over what an earlier start left."""
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = [path for path in self._spool.glob("*/*") if _DIGEST.fullmatch(path.name.removesuffix(_PART))]
+        files = [path for path in self._spool.glob("*/*") if _DIGEST.fullmatch(path.name.removesuffix(PART))]
         for path in sorted(files, key=lambda path: path.stat().st_mtime):
-            party, digest, size = path.parent.name, path.name.removesuffix(_PART), path.stat().st_size
-            if path.name == digest:
-                self._whole[party, digest] = size
-            elif size and _digest_of(path) == digest:  # stopped between its last byte and its name
+            party, digest, size = path.parent.name, path.name.removesuffix(PART), path.stat().st_size
+            is_whole = path.name == digest
+            if not is_whole and size and digest_of(path) == digest:  # stopped between its last byte and its name
                 path.rename(path.parent / digest)
-                self._whole[party, digest] = size
-            else:
-                self._held.setdefault(party, {})[digest] = size
+                is_whole = True
+            self._uploads[party, digest] = _Upload(size, is_whole)
 
     def received(self, party: str, digest: str) -> int:
         """Return how many bytes of an upload are held."""
-        whole = self._whole.get((party, digest))
-        return whole if whole is not None else self._held.get(party, {}).get(digest, 0)
+        upload = self._uploads.get((party, digest))
+        return upload.held if upload else 0
 
     def is_whole(self, party: str, digest: str, size: int) -> bool:
         """Whether an upload is complete, verified, and of this size; one of nothing, of a member with no segment in a round, is."""
-        return size == 0 or self._whole.get((party, digest)) == size
+        upload = self._uploads.get((party, digest))
+        return size == 0 or (upload is not None and upload.is_whole and upload.held == size)
 
     def path(self, party: str, digest: str) -> Path:
         """Return the file of a complete upload."""
         return self._spool / party / digest
 
-    async def append(self, party: str, digest: str, *, offset: int, total: int, chunk: bytes, chunk_digest: str) -> int:
-        """Append a chunk whose BLAKE3 is `chunk_digest` and return the bytes held; durable when this returns.
+    async def take(
+        self, party: str, digest: str, *, offset: int, total: int, pieces: AsyncIterator[bytes], check: Callable[[str], object]
+    ) -> int:
+        """Append the bytes of `pieces` and return the bytes held; durable when this returns.
 
-        Offset 0 starts anew. RequestError: an offset that is not what is held (409), too much (413), another digest at the end (422).
+        `check` is given, in a thread, the BLAKE3 of the upload up to and including these bytes, and raises if they are not what the
+        sender promised: then none of them is held. Offset 0 starts anew. Of an upload that is whole already nothing is written.
+        RequestError: an offset that is not what is held, or a newer request for the same upload (409), too much (413), another digest at
+        the end (422).
         """
-        self._check(digest, offset, total, len(chunk))
-        key = (party, digest)
-        while (before := self._running.get(key)) is not None:  # an earlier request for the same upload, whose sender gave up waiting
-            await asyncio.wait([before])
-        if key in self._whole:
-            return self._whole[key]
-        held = self._held.get(party, {}).get(digest, 0)
-        if offset not in {0, held}:
-            raise RequestError(
-                f"upload {digest[:16]}…", problem=Slug.WRONG_STATE, wanted=f"the bytes from {held} on, or all from 0 on", got=str(held)
-            )
-        self._make_room(party, digest)
-        self._touched[key] = self._clock()
-        task = asyncio.ensure_future(self._take(key, offset, total, chunk, chunk_digest))
-        self._running[key] = task
-        task.add_done_callback(lambda _: self._running.pop(key, None))
-        return await asyncio.shield(task)
+        self._check(digest, offset, total)
+        upload = self._of(party, digest, offset)
+        writer = upload.writer = object()
+        self._arriving += 1
+        try:
+            async with upload.lock:  # what an earlier request has in a thread is finished first
+                _require_place(upload, digest, offset)
+            if upload.is_whole:
+                async for _ in pieces:
+                    pass
+                return upload.held
+            upload.touched = self._clock()
+            arrival = Arrival(self._spool / party, digest, offset=offset, hasher=upload.hasher)
+            return await self._pour(_Request(upload, writer, party, digest, total), arrival, pieces, check)
+        finally:
+            self._arriving -= 1
+            if upload.writer is writer:
+                upload.writer = None
 
-    def _check(self, digest: str, offset: int, total: int, size: int) -> None:
+    def _check(self, digest: str, offset: int, total: int) -> None:
         if not _DIGEST.fullmatch(digest):
             raise RequestError("upload", problem=Slug.MALFORMED_REQUEST, wanted="its BLAKE3 in 64 hexadecimal digits", got=digest[:80])
-        if total > self._upload_bytes or offset + size > total:
-            raise RequestError(
-                f"upload {digest[:16]}…",
-                problem=Slug.TOO_LARGE,
-                wanted=f"at most {min(total, self._upload_bytes)} bytes",
-                got=f"{max(total, offset + size)}",
-            )
-        if not size or offset < 0:
-            raise RequestError(
-                f"upload {digest[:16]}…", wanted="an offset of at least 0 and a chunk that is not empty", got=f"{size} bytes"
-            )
+        if total > self._upload_bytes:
+            raise _too_large(digest, self._upload_bytes, total)
+        if not 0 <= offset < total:
+            raise RequestError(f"upload {digest[:16]}…", wanted=f"an offset below its {total} bytes", got=str(offset))
 
-    def _make_room(self, party: str, digest: str) -> None:
-        """Drop a party's oldest uploads that nothing refers to, so that it holds no more than a few."""
-        loose = [name for name in self._loose(party) if name != digest]
+    def _of(self, party: str, digest: str, offset: int) -> _Upload:
+        upload = self._uploads.get((party, digest))
+        if upload is None:
+            upload = _Upload()
+            _require_place(upload, digest, offset)
+            self._make_room(party)
+            self._uploads[party, digest] = upload
+        return upload
+
+    def _make_room(self, party: str) -> None:
+        """Drop a party's oldest uploads that nothing refers to, so that with one more it holds no more than a few."""
+        loose = self._loose(party)
         for name in loose[: max(0, len(loose) - UPLOADS_OPEN_PER_PARTY + 1)]:
-            self._drop(party, name)
+            _unlink(self._forget(party, name))
 
     def _loose(self, party: str) -> list[str]:
         """Return a party's uploads, whole ones first, that no manifest names and nobody is writing."""
-        whole = [name for owner, name in self._whole if owner == party and (owner, name) not in self._pinned]
-        return [name for name in [*whole, *self._held.get(party, {})] if (party, name) not in self._running]
+        mine = [(name, row) for (owner, name), row in self._uploads.items() if owner == party and not row.is_busy]
+        return [name for name, row in sorted(mine, key=lambda item: not item[1].is_whole) if (party, name) not in self._pinned]
 
-    async def _take(self, key: tuple[str, str], offset: int, total: int, chunk: bytes, chunk_digest: str) -> int:
-        """Write the chunk in a thread; carried out also if whoever sent it has gone."""
-        party, digest = key
-        folder = self._spool / party
-        received = offset + len(chunk)
-        known = chunk_digest if offset == 0 else None
-        try:
-            found = await asyncio.to_thread(_write, folder, digest, offset, chunk, known, is_last=received == total)
-        except OSError as error:
-            raise StoreError(f"spool of {party}", wanted="room to write", got=error.strerror or "an error") from error
+    async def _pour(self, request: _Request, arrival: Arrival, pieces: AsyncIterator[bytes], check: Callable[[str], object]) -> int:
+        """Write what comes in batches: while one is in a thread, the next is gathered."""
+        batch: list[bytes] = []
+        gathered, arrived = 0, arrival.start
+        writing: asyncio.Future[None] | None = None
+        async for piece in pieces:
+            arrived += len(piece)
+            if arrived > request.total:
+                raise _too_large(request.digest, request.total, arrived)
+            batch.append(piece)
+            gathered += len(piece)
+            room = min(_BATCH_BYTES, ARRIVING_BYTES // self._arriving)
+            if gathered >= room or len(batch) >= _BATCH_PIECES:
+                if writing is not None:
+                    await asyncio.shield(writing)
+                writing = _on_its_own(_step(request, arrival, partial(arrival.write, batch)))
+                batch, gathered = [], 0
+                if room < _LEAST_BATCH_BYTES:
+                    await asyncio.shield(writing)
+        if arrived == arrival.start:
+            raise RequestError(f"upload {request.digest[:16]}…", wanted="a chunk that is not empty", got="0 bytes")
+        if writing is not None:
+            await asyncio.shield(writing)
+        return await asyncio.shield(_on_its_own(self._keep(request, arrival, batch, check)))
+
+    async def _keep(self, request: _Request, arrival: Arrival, batch: list[bytes], check: Callable[[str], object]) -> int:
+        """Write the last batch, and take what arrived into the books."""
+        upload = request.upload
+        found = await _step(request, arrival, partial(arrival.keep, batch, request.total, check))
         if found is None:
-            self._held.setdefault(party, {})[digest] = received
-            return received
-        self._held.get(party, {}).pop(digest, None)
-        if found != digest:
-            raise RequestError(f"upload {digest[:16]}…", problem=Slug.UPLOAD_DIGEST_MISMATCH, wanted=digest, got=found)
-        self._whole[key] = received
-        return received
+            upload.held, upload.hasher = arrival.end, arrival.hasher
+        elif found == request.digest:
+            upload.held, upload.hasher, upload.is_whole = arrival.end, None, True
+        else:
+            self._uploads.pop((request.party, request.digest), None)
+            raise RequestError(f"upload {request.digest[:16]}…", problem=Slug.UPLOAD_DIGEST_MISMATCH, wanted=request.digest, got=found)
+        return upload.held
 
     def pin(self, party: str, digest: str) -> None:
         """Keep a complete upload: a manifest of an open round names it."""
@@ -140,63 +200,52 @@ class Intake:
         """Delete the uploads of a closed round, and those of its members that nobody names and that are older than the round."""
         done = list(uploads)
         self._pinned.difference_update(done)
-        old = [(party, name) for party in members for name in self._loose(party) if self._touched.get((party, name), 0.0) < opened_at]
+        old = [(party, name) for party in members for name in self._loose(party) if self._uploads[party, name].touched < opened_at]
         paths = [path for party, digest in {*done, *old} for path in self._forget(party, digest)]
         await asyncio.to_thread(_unlink, paths)
 
-    def _drop(self, party: str, digest: str) -> None:
-        _unlink(self._forget(party, digest))
-
     def _forget(self, party: str, digest: str) -> list[Path]:
         """Take an upload out of the books and return its files."""
-        self._touched.pop((party, digest), None)
-        folder = self._spool / party
-        paths = [folder / digest] if self._whole.pop((party, digest), None) is not None else []
-        return paths + ([folder / (digest + _PART)] if self._held.get(party, {}).pop(digest, None) is not None else [])
+        upload = self._uploads.pop((party, digest), None)
+        return [] if upload is None else [self._spool / party / (digest if upload.is_whole else digest + PART)]
+
+
+async def _step(request: _Request, arrival: Arrival, work: Callable[[], T]) -> T:
+    """Do work on a part in a thread, alone, and only for the newest request."""
+    upload = request.upload
+    async with upload.lock:
+        if upload.writer is not request.writer:
+            raise RequestError(
+                f"upload {request.digest[:16]}…", problem=Slug.WRONG_STATE, wanted="the newest request for it", got="an older one"
+            )
+        upload.held = min(upload.held, arrival.start)
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            raise StoreError(f"spool of {request.party}", wanted="room to write", got=error.strerror or "an error") from error
+
+
+def _on_its_own(work: Coroutine[object, object, T]) -> asyncio.Future[T]:
+    """Start work that is carried out also if whoever waits for it has gone; then nobody asks for its error."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
+def _require_place(upload: _Upload, digest: str, offset: int) -> None:
+    if not upload.is_whole and offset not in {0, upload.held}:
+        raise RequestError(
+            f"upload {digest[:16]}…",
+            problem=Slug.WRONG_STATE,
+            wanted=f"the bytes from {upload.held} on, or all from 0 on",
+            got=str(upload.held),
+        )
+
+
+def _too_large(digest: str, most: int, got: int) -> RequestError:
+    return RequestError(f"upload {digest[:16]}…", problem=Slug.TOO_LARGE, wanted=f"at most {most} bytes", got=str(got))
 
 
 def _unlink(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _write(folder: Path, digest: str, offset: int, chunk: bytes, known: str | None, *, is_last: bool) -> str | None:
-    """Append a chunk durably; after the last one keep or drop the file, and return the digest found (`known` where the chunk is all)."""
-    part = folder / (digest + _PART)
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, exist_ok=True)
-    _append(part, offset, chunk)
-    if not is_last:
-        return None
-    found = known or _digest_of(part)
-    if found == digest:
-        part.rename(folder / digest)
-        _sync(folder)
-    else:
-        part.unlink()
-    return found
-
-
-def _digest_of(path: Path) -> str:
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
-
-
-def _append(path: Path, offset: int, chunk: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        os.ftruncate(descriptor, offset)  # what an interrupted write left behind the acknowledged bytes
-        view = memoryview(chunk)
-        while view:
-            written = os.pwrite(descriptor, view, offset)
-            view, offset = view[written:], offset + written
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,25 +1,28 @@
 """The gateway's HTTP interface: checks who asks, bounds what comes, and hands it to whom it concerns. No decision is made here.
 
 Every request but the greeting and an enrolment carries a token (`parley_service.auth`). Bodies are bounded before they are read, and a
-token's body digest is checked before a byte of the body is believed. Bodies, tokens and values never reach the log.
+token's body digest is checked before a byte of the body is believed. Uploads and large sums are streamed. Bodies, tokens and values never
+reach the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from parley_protocol.codec import POSTS
-from parley_protocol.limits import INBOX_ANSWER_BYTES, LOG_ENTRIES, MESSAGE_BYTES, PROTOCOL_MAX, PROTOCOL_MIN
+from parley_protocol.limits import INBOX_ANSWER_BYTES, KIB, LOG_ENTRIES, MESSAGE_BYTES, PROTOCOL_MAX, PROTOCOL_MIN
 from parley_protocol.logentries import HiddenLeaf, Reach, dump_entry
 from parley_protocol.problems import Slug
 from parley_service.answers import problem_middleware
@@ -39,6 +42,8 @@ from parley_gateway.tlog import TransparencyLog
 
 _LOG: Final = get_log("parley.gateway.http")
 _JSON: Final = "application/json"
+_BINARY: Final = "application/octet-stream"
+_BLOCK_BYTES: Final = 128 * KIB  # of large sums, for each party that fetches them
 _BURST_SECONDS: Final = 10
 _STRANGERS_PER_SECOND: Final = 10
 _STRANGERS: Final = frozenset({Slug.NOT_AUTHENTICATED, Slug.UNKNOWN_PARTY, Slug.WRONG_KEY})
@@ -95,7 +100,7 @@ class Routes:
                 web.get("/v1/members", self._for(self._members)),
                 web.get("/v1/inbox", self._for(self._inbox)),
                 web.post("/v1/messages", self._for(self._message, MESSAGE_BYTES)),
-                web.put("/v1/uploads/{digest}", self._for(self._upload, self._config.limits.chunk_bytes)),
+                web.put("/v1/uploads/{digest}", self._upload),
                 web.get("/v1/uploads/{digest}", self._for(self._uploaded)),
                 web.get("/v1/studies", self._for(self._list_studies)),
                 web.get("/v1/studies/{study}", self._for(self._study)),
@@ -126,19 +131,25 @@ class Routes:
         """Return a handler that lets only an enrolled party through to `route`, with a body of at most `most` bytes."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            clock, presence = self._desk.clock, self._desk.presence
             checked = self._checked(request)
             body = await _read(request, most)
             party = checked.check_body(body_digest(body))
-            self._limiter.take(party, clock())
-            presence.enter(party, clock())
-            self._studies.arrived(party)
-            try:
+            with self._present(party):
                 return await route(request, Caller(party, body))
-            finally:
-                presence.leave(party, clock())
 
         return handle
+
+    @contextlib.contextmanager
+    def _present(self, party: str) -> Iterator[None]:
+        """Count a request of a party, which is here for as long as it lasts."""
+        clock, presence = self._desk.clock, self._desk.presence
+        self._limiter.take(party, clock())
+        presence.enter(party, clock())
+        self._studies.arrived(party)
+        try:
+            yield
+        finally:
+            presence.leave(party, clock())
 
     def _checked(self, request: web.Request) -> Checked:
         """Check the token of a request; whoever comes with bad ones again and again is told to wait."""
@@ -227,18 +238,22 @@ class Routes:
         answer = await self._polled(query, caller)
         return web.Response(body=b'{"id":"%b",%b' % (post_id.encode(), answer.removeprefix(b"{")), content_type=_JSON)
 
-    async def _upload(self, request: web.Request, caller: Caller) -> web.Response:
+    async def _upload(self, request: web.Request) -> web.Response:
+        """Take bytes of an upload as they come. The token names the digest of the upload up to and including them (`arrival`)."""
+        checked = self._checked(request)
         query = _query(request, {"offset", "total"})
-        received = await self._desk.intake.append(
-            caller.party,
-            request.match_info["digest"],
-            offset=_number(query, "offset"),
-            total=_number(query, "total"),
-            chunk=caller.body,
-            chunk_digest=body_digest(caller.body),
-        )
-        self._metrics.uploaded.inc(len(caller.body))
-        self._limiter.give_back(caller.party)
+        offset = _number(query, "offset")
+        with self._present(checked.party):
+            received = await self._desk.intake.take(
+                checked.party,
+                request.match_info["digest"],
+                offset=offset,
+                total=_number(query, "total"),
+                pieces=_pieces(request, self._config.limits.chunk_bytes),
+                check=checked.check_body,
+            )
+        self._metrics.uploaded.inc(max(0, received - offset))
+        self._limiter.give_back(checked.party)
         return _json({"received": received})
 
     async def _uploaded(self, request: web.Request, caller: Caller) -> web.Response:
@@ -258,20 +273,24 @@ class Routes:
             raise RequestError(f"study {record.id}", problem=Slug.NOT_ENTITLED, wanted="a member of its agreement", got=caller.party)
         return record
 
-    async def _sum(self, request: web.Request, caller: Caller) -> web.Response:
+    async def _sum(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Send a round's opened sums: small ones of the newest round from memory, large ones block by block from the disk."""
         record = self._member_of(request, caller)
         number = _number(request.match_info, "round")
         kept = self._sums.get(record.id)
         if kept is None or kept[0] != number:
             path = sums_path(self._desk.sums, record.id, number)
             try:
+                size = (await asyncio.to_thread(path.stat)).st_size
+                if size > _KEPT_SUMS_BYTES:
+                    self._limiter.give_back(caller.party)
+                    return await _sent(request, path, size)
                 kept = (number, await asyncio.to_thread(path.read_bytes))
             except FileNotFoundError:
                 raise RequestError(f"study {record.id}: no sums of round {number}", problem=Slug.NOT_FOUND) from None
-            if len(kept[1]) <= _KEPT_SUMS_BYTES:
-                self._sums[record.id] = kept
+            self._sums[record.id] = kept
         self._limiter.give_back(caller.party)
-        return web.Response(body=kept[1], content_type="application/octet-stream")
+        return web.Response(body=kept[1], content_type=_BINARY)
 
     async def _history(self, request: web.Request, caller: Caller) -> web.Response:
         record = self._member_of(request, caller)
@@ -323,20 +342,42 @@ def _json(body: Mapping[str, Any], status: int = 200) -> web.Response:
 
 
 async def _read(request: web.Request, most: int) -> bytes:
-    """Return the body; RequestError if it is larger than `most` bytes (told before it is read where its length is), or broke off."""
-    announced = request.content_length
+    """Return the body; RequestError as for `_pieces`."""
+    body = bytearray()
+    async for piece in _pieces(request, most):
+        body += piece
+    return bytes(body)
+
+
+async def _pieces(request: web.Request, most: int) -> AsyncIterator[bytes]:
+    """Yield the body as it comes; RequestError if it is larger than `most` bytes, or broke off.
+
+    The length is checked before the body is read, where it is told.
+    """
+    announced, size = request.content_length, 0
     if announced is not None and announced > most:
         raise RequestError("body of the request", problem=Slug.TOO_LARGE, wanted=f"at most {most} bytes", got=str(announced))
     if not request.can_read_body:
-        return b""
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > most:
+        return
+    async for piece in request.content.iter_any():
+        size += len(piece)
+        if size > most:
             raise RequestError("body of the request", problem=Slug.TOO_LARGE, wanted=f"at most {most} bytes", got="more")
-    if announced is not None and len(body) != announced:
-        raise RequestError("body of the request", problem=Slug.TRUNCATED_UPLOAD, wanted=f"{announced} bytes", got=str(len(body)))
-    return bytes(body)
+        yield piece
+    if announced is not None and size != announced:
+        raise RequestError("body of the request", problem=Slug.TRUNCATED_UPLOAD, wanted=f"{announced} bytes", got=str(size))
+
+
+async def _sent(request: web.Request, path: Path, size: int) -> web.StreamResponse:
+    """Answer with the bytes of a file, of which only a block is in memory."""
+    response = web.StreamResponse()
+    response.content_type, response.content_length = _BINARY, size
+    with await asyncio.to_thread(path.open, "rb", 0) as file:
+        await response.prepare(request)
+        while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+            await response.write(block)
+    await response.write_eof()
+    return response
 
 
 def _parsed(raw: bytes) -> tuple[str, str, bytes]:

@@ -1,5 +1,6 @@
 """Opening a certified round: from sealed updates in the spool to a file of plain sums. Runs in a thread, one update at a time.
 
+Updates are mapped, not read: adding takes them from the page cache, and memory is the sum and the mapped pages of one update.
 Opening is a function of the round's state and the spool, so that doing it again after a crash writes the same bytes.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from blake3 import blake3
@@ -40,9 +42,8 @@ def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> O
             terms = step.segment(name)
             members = [party for party in sorted(listed.parties) if party in terms.members]
             total = opening.open_segment(state, rebuilt, name, _uploads(state, bodies, members, name))
-            raw = ring.to_bytes(total)
-            file.write(raw)
-            segments.append(OpenedSegment(name=name, length=terms.length, parties=len(members), body=blake3(raw).hexdigest()))
+            digest = write_vector(file, total)
+            segments.append(OpenedSegment(name=name, length=terms.length, parties=len(members), body=digest))
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)
@@ -72,7 +73,19 @@ def _uploads(state: GatewayRound, bodies: Mapping[str, Path], members: list[str]
             if segment == name:
                 break
             offset += step.segment(segment).length * dtype.itemsize
-        yield np.fromfile(bodies[party], dtype=dtype, count=step.segment(name).length, offset=offset)
+        yield mapped(bodies[party], offset, step.segment(name).length, step.encoding.width)
+
+
+def mapped(path: Path, offset: int, length: int, width: int) -> RingVector:
+    """Return a read-only view of `length` coordinates of a file, from byte `offset` on; its pages are let go with the view."""
+    return np.memmap(path, dtype=ring.dtype_of(width), mode="r", offset=offset, shape=(length,))
+
+
+def write_vector(file: BinaryIO, vector: RingVector) -> str:
+    """Write a vector's wire bytes and return their BLAKE3, without a copy of them."""
+    raw = vector.astype(vector.dtype.newbyteorder("<"), copy=False).data.cast("B")
+    file.write(raw)
+    return blake3(raw).hexdigest()
 
 
 def _sync(folder: Path) -> None:

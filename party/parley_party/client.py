@@ -12,7 +12,6 @@ itself.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import ssl
 import time
@@ -40,13 +39,15 @@ from parley_protocol.limits import (
 )
 from parley_protocol.logentries import LogEntry, load_entry
 from parley_protocol.problems import CONTENT_TYPE, Problem, Slug
-from parley_service.auth import Audience, make_token
+from parley_service.auth import Audience, body_digest, make_token
 
 from parley_party.config import GatewayLink, Proxy
 from parley_party.errors import GatewayRefusedError, GatewayUnreachableError
 
 _SUCCESS: Final = range(200, 300)
 _WHOLE_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 18
+_NOT_OURS: Final = frozenset({Slug.WRONG_STATE, Slug.NOT_AUTHENTICATED})  # what is held is not what it said, or another beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +146,36 @@ class GatewayClient:
         target = f"/v1/messages?{urlencode({'after': after, 'wait': f'{wait:g}'})}"
         return len(raw), _messages(await self._send("POST", target, body=raw, seconds=wait + REQUEST_SECONDS))
 
-    async def upload(self, path: Path, digest: str) -> int:
-        """Send a file in chunks, resuming where the gateway says it stands; return the bytes that left."""
-        size = file_size(path)
-        target = f"/v1/uploads/{digest}"
+    async def upload(self, path: Path) -> int:
+        """Send a file, named by its BLAKE3, in chunks, resuming where the gateway says it stands; return the bytes that left.
+
+        It is hashed once: each token names the digest of the file up to the end of its chunk, and the last of them is the file's name. If
+        what the gateway holds is not the beginning of this file, all of it is sent, once.
+        """
+        size, most = file_size(path), self.greeting.chunk_bytes
+        digests = _digests(path, most) if size <= _WHOLE_BYTES else await asyncio.to_thread(_digests, path, most)
+        target = f"/v1/uploads/{digests[-1]}"
         received, sent = 0, 0
-        if size > self.greeting.chunk_bytes:
+        if size > most:
             received = int(_json(await self._send("GET", target))["received"])
+        is_resumed = 0 < received < size
+        if is_resumed and received % most:
+            received = 0
         while received < size:
-            chunk = _read(path, received, self.greeting.chunk_bytes)  # at most a chunk, just written or read ahead: no thread is worth it
-            answer = await self._send("PUT", f"{target}?{urlencode({'offset': received, 'total': size})}", body=chunk)
+            chunk = _read(path, received, most)  # at most a chunk, just written or read before: no thread is worth it
+            part = f"{target}?{urlencode({'offset': received, 'total': size})}"
+            try:
+                answer = await self._send("PUT", part, body=chunk, digest=digests[received // most])
+            except GatewayRefusedError as error:
+                if not is_resumed or error.problem not in _NOT_OURS:
+                    raise
+                is_resumed, received = False, 0
+                continue
             sent += len(chunk)
-            received = _advanced(received, int(_json(answer)["received"]), size)
+            received = _advanced(received + len(chunk), int(_json(answer)["received"]), size)
         return sent
 
-    async def sums(self, study: str, number: int, size: int) -> bytes:
+    async def sums(self, study: str, number: int, size: int) -> bytearray:
         """Return the opened sums of a round: exactly `size` bytes."""
         raw = await self._send("GET", f"/v1/studies/{study}/sums/{number}", largest=size)
         if len(raw) != size:
@@ -198,24 +214,30 @@ class GatewayClient:
         target: str,
         *,
         body: bytes = b"",
+        digest: str | None = None,
         signed: bool = True,
         seconds: float = REQUEST_SECONDS,
         largest: int = INBOX_ANSWER_BYTES,
-    ) -> bytes:
+    ) -> bytearray:
         if signed and self._greeting is None:
             await self.greet()
+        digest = digest or body_digest(body)
         try:
-            return await self._send_once(method, target, body, signed=signed, seconds=seconds, largest=largest)
+            return await self._send_once(method, target, body, digest, signed=signed, seconds=seconds, largest=largest)
         except GatewayRefusedError as error:
             if error.answer.slug is not Slug.STALE_INSTANCE:
                 raise
         await self.greet()  # it was restarted: its key is checked again, and the request is signed for this start
-        return await self._send_once(method, target, body, signed=signed, seconds=seconds, largest=largest)
+        return await self._send_once(method, target, body, digest, signed=signed, seconds=seconds, largest=largest)
 
-    async def _send_once(self, method: str, target: str, body: bytes, *, signed: bool, seconds: float, largest: int) -> bytes:
+    async def _send_once(
+        self, method: str, target: str, body: bytes, digest: str, *, signed: bool, seconds: float, largest: int
+    ) -> bytearray:
         if self._session is None:
             raise GatewayUnreachableError(f"gateway {self._link.url}: the client is closed")
-        headers = {"Authorization": "Bearer " + self._token(method, target, body)} if signed else {}
+        headers = {"Content-Length": str(len(body))} if body else {}
+        if signed:
+            headers["Authorization"] = "Bearer " + self._token(method, target, digest)
         proxy = proxy_for(self._link.proxy, self._link.url)
         try:
             async with asyncio.timeout(seconds):
@@ -232,7 +254,7 @@ class GatewayClient:
             by = f" through the proxy {proxy}" if proxy else ""
             raise GatewayUnreachableError(f"gateway {self._link.url}{by}: {str(error) or type(error).__name__}") from error
 
-    def _token(self, method: str, target: str, body: bytes) -> str:
+    def _token(self, method: str, target: str, digest: str) -> str:
         greeting = self.greeting
         return make_token(
             self._key,
@@ -240,7 +262,8 @@ class GatewayClient:
             audience=Audience(greeting.url, greeting.key.fingerprint),
             method=method,
             target=target,
-            body=body,
+            body=b"",
+            digest=digest,
             instance=greeting.instance,
             now=time.time(),
         )
@@ -263,31 +286,37 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-async def _bounded(response: aiohttp.ClientResponse, largest: int) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, largest: int) -> bytearray:
     raw = bytearray()
     async for chunk in response.content.iter_any():
         raw += chunk
         if len(raw) > largest:
             raise GatewayRefusedError(Problem(Slug.TOO_LARGE, "answer of the gateway", wanted=f"at most {largest} bytes", got="more"))
-    return bytes(raw)
+    return raw
 
 
-def _problem(response: aiohttp.ClientResponse, raw: bytes) -> Problem:
+def _problem(response: aiohttp.ClientResponse, raw: bytearray) -> Problem:
     if response.content_type == CONTENT_TYPE:
         try:
-            return Problem.load(raw)
+            return Problem.load(bytes(raw))
         except CryptoError:
             pass  # somebody between us and the gateway answered in its name: say what came
     slug = Slug.NOT_AUTHENTICATED if response.status in {401, 407} else Slug.UNAVAILABLE
     return Problem(slug, f"{response.method} {response.url.path}", wanted="the gateway's answer", got=f"HTTP {response.status}")
 
 
-def _streamed(body: bytes) -> bytes | io.BytesIO | None:
+def _streamed(body: bytes) -> bytes | AsyncIterator[memoryview] | None:
     """Return a body as the HTTP library wants it: a large one is written piece by piece."""
-    return io.BytesIO(body) if len(body) > _WHOLE_BYTES else body or None
+    return _pieces(body) if len(body) > _WHOLE_BYTES else body or None
 
 
-def _json(raw: bytes) -> dict[str, Any]:
+async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(body)
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield view[start : start + _PIECE_BYTES]
+
+
+def _json(raw: bytes | bytearray) -> dict[str, Any]:
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -301,7 +330,7 @@ def _posted(kind: str, study: str, body: str) -> bytes:
     return b'{"kind":%b,"study":%b,"body":%b}' % (json.dumps(kind).encode(), json.dumps(study).encode(), body.encode())
 
 
-def _messages(raw: bytes) -> list[Message]:
+def _messages(raw: bytes | bytearray) -> list[Message]:
     rows = _json(raw)["messages"]
     return [Message(int(row["seq"]), str(row["kind"]), str(row["study"]), json.dumps(row["body"]).encode()) for row in rows]
 
@@ -330,10 +359,10 @@ def _greeting(body: dict[str, Any]) -> Greeting:
     return greeting
 
 
-def _advanced(before: int, after: int, size: int) -> int:
-    if not before < after <= size:
-        raise GatewayRefusedError(Problem(Slug.PROTOCOL_BROKEN, "upload", wanted=f"more than {before} of {size} bytes", got=str(after)))
-    return after
+def _advanced(sent: int, held: int, size: int) -> int:
+    if held not in {sent, size}:
+        raise GatewayRefusedError(Problem(Slug.PROTOCOL_BROKEN, "upload", wanted=f"{sent} of {size} bytes held", got=str(held)))
+    return held
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
@@ -347,8 +376,12 @@ def file_size(path: Path) -> int:
     return path.stat().st_size
 
 
-def file_digest(path: Path) -> str:
-    """Return the BLAKE3 of a file; a large one is memory-mapped and hashed by all processors."""
-    if path.stat().st_size <= _WHOLE_BYTES:
-        return blake3(path.read_bytes()).hexdigest()
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+def _digests(path: Path, most: int) -> list[str]:
+    """Return the BLAKE3 of a file up to the end of each chunk of `most` bytes; at least one, the last of the whole file."""
+    hasher = blake3(max_threads=blake3.AUTO)
+    digests: list[str] = []
+    with path.open("rb") as file:
+        while (chunk := file.read(most)) or not digests:
+            hasher.update(chunk)
+            digests.append(hasher.hexdigest())
+    return digests

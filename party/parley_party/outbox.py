@@ -15,7 +15,7 @@ from typing import Final
 from parley_protocol.problems import Slug
 from parley_service.logs import get_log
 
-from parley_party.client import GatewayClient, Message, file_digest, file_size
+from parley_party.client import GatewayClient, Message
 from parley_party.errors import GatewayRefusedError
 from parley_party.store import Change, Egress, Outgoing, PartyStore, Sent
 
@@ -93,9 +93,7 @@ class Outbox:
         messages: list[Message] = []
         try:
             if message.upload:
-                path = Path(message.upload)
-                digest = await self._digest(path)
-                left.append(self._egress(message, "sealed update", await self._client.upload(path, digest), "allowed"))
+                left.append(self._egress(message, "sealed update", await self._client.upload(Path(message.upload)), "allowed"))
             size, messages = await post()
         except GatewayRefusedError as error:
             if error.problem in _RETRY:
@@ -107,10 +105,6 @@ class Outbox:
         else:
             left.append(self._egress(message, message.kind, size, "allowed"))
         return left, messages
-
-    async def _digest(self, path: Path) -> str:
-        small = file_size(path) <= SMALL_BYTES
-        return file_digest(path) if small else await asyncio.to_thread(file_digest, path)
 
     def _egress(self, message: Outgoing, kind: str, size: int, verdict: str) -> Egress:
         return Egress(self._clock(), message.study, message.number, kind, size, message.agreement, verdict)

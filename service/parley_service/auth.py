@@ -14,7 +14,8 @@ The argument, numbered as the code below:
  7. time: not from the future by more than the skew, not after its end, and no longer than the longest life;
  8. method and address are those of the request;
  9. the token id was not seen before: remembered until the token has ended. A clock that steps back does not forget (`_Seen.floor`);
-10. the body has the digest that the token names (`Checked.check_body`, apart, since a body may arrive long after its head).
+10. the body has the digest that the token names (`Checked.check_body`, apart, since a body may arrive long after its head). The digest
+    of a part of an upload is that of the upload up to and including this part, so that it is hashed once; it binds this part as well.
 
 A token is no statement: it proves who sends a request to the gateway, never anything to other parties. Time is an argument everywhere.
 
@@ -97,8 +98,8 @@ def make_token(
 ) -> str:
     """Return a token for one request.
 
-    `target` is path and query as sent, `now` unix seconds. `digest` is `body_digest(body)` where it is known already. `token_id` is drawn
-    here unless given (a test).
+    `target` is path and query as sent, `now` unix seconds. `digest` is `body_digest(body)` where it is known already, or for a part of an
+    upload the digest of all up to its end. `token_id` is drawn here unless given (a test).
     """
     claims = {
         "iss": party,
@@ -118,14 +119,14 @@ def make_token(
 class Checked:
     """A token that holds for the head of a request. The request is the party's only after `check_body`."""
 
-    _party: str
+    party: str  # who made the token
     _body_digest: str
 
     def check_body(self, digest: str) -> str:
         """Return the party if the body has the digest that the token names; RequestError otherwise."""
         if not compare_digest(self._body_digest.encode(), digest.encode()):
             raise _refused("body of the request", wanted=f"BLAKE3 {self._body_digest[:16]}… as its token says", got=f"{digest[:16]}…")
-        return self._party
+        return self.party
 
 
 @dataclass(slots=True)

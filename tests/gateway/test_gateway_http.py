@@ -146,12 +146,15 @@ def test_an_upload_by_chunks_and_what_is_refused_of_it(tmp_path: Path) -> None:
         body = bytes(range(256)) * 64
         target = f"/v1/uploads/{blake3(body).hexdigest()}"
         assert await a.request("GET", target) == {"received": 0}
-        assert await a.request("PUT", f"{target}?offset=0&total={len(body)}", body[:5000]) == {"received": 5000}
+        assert await a.put(target, body, 0, 5000) == {"received": 5000}
         with pytest.raises(RefusedError) as ahead:
-            await a.request("PUT", f"{target}?offset=9000&total={len(body)}", body[9000:])
+            await a.put(target, body, 9000)
         assert (ahead.value.problem.slug, ahead.value.problem.got) == (Slug.WRONG_STATE, "5000")
         assert await a.request("GET", target) == {"received": 5000}
-        assert await a.request("PUT", f"{target}?offset=5000&total={len(body)}", body[5000:]) == {"received": len(body)}
+        own = f"{target}?offset=5000&total={len(body)}"
+        assert await refused(a.request("PUT", own, body[5000:])) is Slug.NOT_AUTHENTICATED  # of this part alone: not what is asked for
+        assert await a.request("GET", target) == {"received": 5000}
+        assert await a.put(target, body, 5000) == {"received": len(body)}
         other = f"/v1/uploads/{'0' * 64}"
         assert await refused(a.request("PUT", f"{other}?offset=0&total=4", b"evil")) is Slug.UPLOAD_DIGEST_MISMATCH
         assert await refused(a.request("PUT", f"{other}?offset=0&total={5 << 20}", b"x")) is Slug.TOO_LARGE
@@ -164,9 +167,9 @@ def test_a_chunk_that_breaks_off_leaves_what_came_before_it(tmp_path: Path) -> N
     async def work(federation: Federation, a: Party) -> None:
         body = bytes(range(256)) * 64
         target = f"/v1/uploads/{blake3(body).hexdigest()}"
-        await a.request("PUT", f"{target}?offset=0&total={len(body)}", body[:5000])
+        await a.put(target, body, 0, 5000)
         rest = f"{target}?offset=5000&total={len(body)}"
-        token = a.token("PUT", rest, body[5000:])
+        token = a.token("PUT", rest, b"", digest=blake3(body).hexdigest())
         reader, writer = await asyncio.open_connection("127.0.0.1", federation.port)
         head = f"PUT {rest} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body) - 5000}\r\n\r\n"
         writer.write(head.encode() + body[5000:6000])
@@ -176,7 +179,7 @@ def test_a_chunk_that_breaks_off_leaves_what_came_before_it(tmp_path: Path) -> N
         await writer.wait_closed()
         assert not reader.at_eof() or await reader.read() == b""
         assert await a.request("GET", target) == {"received": 5000}
-        assert await a.request("PUT", rest, body[5000:]) == {"received": len(body)}
+        assert await a.put(target, body, 5000) == {"received": len(body)}
 
     run(tmp_path, work)
 
