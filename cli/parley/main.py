@@ -42,6 +42,7 @@ NOUNS: Final = MappingProxyType(  # noun -> module; in the order of --help
         "agreement": "parley.agreement",
         "model": "parley.model",
         "audit": "parley.audit",
+        "store": "parley.store",
     }
 )
 _HELP: Final = """Privacy-preserving federation: what parties permit, agree on, compute together, and can prove.

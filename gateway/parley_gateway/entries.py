@@ -99,7 +99,7 @@ class RoundEntry:
     step: int
     opened_at: float
     expected: str
-    state: str  # open | closed | aborted
+    state: str  # open | closed | aborted | halted | lost: open when a backup was made that this store was restored from
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +215,15 @@ class Stored:
     checkpoint: tuple[int, str] | None
     last_message: int
     facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a check recomputes: of every study, ended or not, and the whole log."""
+
+    studies: tuple[StudyEntry, ...]
+    certificates: tuple[CertificateEntry, ...]  # by study and round
+    rounds: tuple[RoundEntry, ...]
+    events: tuple[RoundEvent, ...]  # by study, round and number
+    leaves: tuple[Leaf, ...]
+    checkpoint: tuple[int, str] | None

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from parley_protocol.codec import RELAYS
 from parley_service.database import Database, migrate, open_engine, read_store
 from parley_service.errors import StoreError
+from parley_service.storecopy import CopyRules, Part
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, col, select
@@ -22,6 +23,7 @@ from parley_gateway.entries import (
     CertificateEntry,
     Entries,
     Invite,
+    Kept,
     Leaf,
     Member,
     Message,
@@ -53,6 +55,31 @@ from parley_gateway.tables import (
 PACKAGE: Final = "parley_gateway"
 OPEN: Final = "open"
 NOTES_SHOWN: Final = 1_000
+INBOX_FROM: Final = "inbox-from"  # the fact that holds a number above every message that may have been sent before a restore
+_INBOX_JUMP: Final = (
+    1 << 32
+)  # messages that may have been sent between a backup and its restore; parties would pass over numbers they have seen
+_RELAY_KINDS: Final = ", ".join(f"'{kind}'" for kind in RELAYS)
+
+# A copy of the store holds no share and no box: neither the events of a round nor its messages. A round that is open becomes "lost".
+COPY: Final = CopyRules(
+    PACKAGE,
+    {
+        "rounds": Part(instead={"state": "CASE state WHEN 'open' THEN 'lost' ELSE state END"}),
+        "round_events": Part(where="0"),
+        "inbox": Part(where=f"kind NOT IN ({_RELAY_KINDS})"),
+    },
+    then=(
+        f"""INSERT OR REPLACE INTO facts (name, value) SELECT '{INBOX_FROM}', CAST({_INBOX_JUMP} + max(
+        coalesce((SELECT max(seq) FROM source.inbox), 0),
+        coalesce((SELECT CAST(value AS INTEGER) FROM source.facts WHERE name = '{INBOX_FROM}'), 0)) AS TEXT)""",  # noqa: S608 - our own names
+    ),
+    retire=(
+        "UPDATE rounds SET state = 'lost' WHERE state = 'open'",
+        "DELETE FROM round_events",
+        f"DELETE FROM inbox WHERE kind IN ({_RELAY_KINDS})",  # noqa: S608 - as above
+    ),
+)
 E = TypeVar("E")
 T = TypeVar("T")
 
@@ -92,6 +119,8 @@ class GatewayStore:
             await self._database.run(lambda session: self._write(session, entries))
         except IntegrityError as error:
             raise StoreError(f"the store refused what contradicts it: {error.orig}") from error
+        if entries.forgotten:
+            self._database.flush_deleted_soon()
 
     async def load(self) -> Stored:
         """Return what a starting service needs."""
@@ -229,6 +258,8 @@ def _load(session: Session) -> Stored:
         select(CertificateRow).where(col(CertificateRow.study).in_(alive)).order_by(col(CertificateRow.study), col(CertificateRow.round))
     )
     newest = session.get(CheckpointRow, 1)
+    facts = {row.name: row.value for row in session.exec(select(FactRow)).all()}
+    last_message = session.exec(select(func.max(col(MessageRow.seq)))).one() or 0
     return Stored(
         members=_all(session, select(MemberRow), Member),
         invites=_all(session, select(InviteRow), Invite),
@@ -242,8 +273,8 @@ def _load(session: Session) -> Stored:
         leaf_hashes=tuple(session.exec(select(LeafRow.hash).order_by(col(LeafRow.index))).all()),
         keys=frozenset(session.exec(select(EnrolledKeyRow.key)).all()),
         checkpoint=None if newest is None else (newest.size, newest.note),
-        last_message=session.exec(select(func.max(col(MessageRow.seq)))).one() or 0,
-        facts={row.name: row.value for row in session.exec(select(FactRow)).all()},
+        last_message=max(last_message, int(facts.get(INBOX_FROM, "0"))),
+        facts=facts,
     )
 
 
@@ -272,6 +303,26 @@ def read_leaves(path: Path) -> tuple[str, tuple[bytes, ...]]:
         if newest is None:
             raise StoreError(f"store {path}", wanted="a log with a checkpoint", got="none", do="Start the gateway once.")
         return newest.note, _leaves(session, 0, newest.size)
+
+    return read_store(path, PACKAGE, work)
+
+
+def read_kept(path: Path) -> Kept:
+    """Return what `parley store check` recomputes, as of one moment, read-only; StoreError if this version cannot read the store."""
+
+    def work(session: Session) -> Kept:
+        newest = session.get(CheckpointRow, 1)
+        order = (col(RoundEventRow.study), col(RoundEventRow.round), col(RoundEventRow.seq))
+        return Kept(
+            studies=_all(session, select(StudyRow).order_by(col(StudyRow.study)), StudyEntry),
+            certificates=_all(
+                session, select(CertificateRow).order_by(col(CertificateRow.study), col(CertificateRow.round)), CertificateEntry
+            ),
+            rounds=_all(session, select(RoundRow), RoundEntry),
+            events=_all(session, select(RoundEventRow).order_by(*order), RoundEvent),
+            leaves=_all(session, select(LeafRow).order_by(col(LeafRow.index)), Leaf),
+            checkpoint=None if newest is None else (newest.size, newest.note),
+        )
 
     return read_store(path, PACKAGE, work)
 

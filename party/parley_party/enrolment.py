@@ -48,8 +48,8 @@ from parley_party import keystore
 from parley_party.client import GatewayClient, Greeting
 from parley_party.config import GatewayLink, PartyConfig
 from parley_party.errors import GatewayRefusedError, PartyError
-from parley_party.reading import PACKAGE, store_path
-from parley_party.store import Change, Egress, PartyStore, Sent
+from parley_party.reading import store_path
+from parley_party.store import PACKAGE, Change, Egress, PartyStore, Sent
 from parley_party.tables import EvidenceRow
 
 INVITE_SCHEMA: Final = "parley.invite/1"

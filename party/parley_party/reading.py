@@ -30,10 +30,9 @@ from parley_service.database import Database, read_store
 from parley_party.config import PartyConfig
 from parley_party.errors import StudyError
 from parley_party.publicstate import PublicState, StudyMath
-from parley_party.store import Egress, PartyStore
+from parley_party.store import PACKAGE, Egress, PartyStore
 from parley_party.tables import RoundRow, StudyRow, VersionRow
 
-PACKAGE: Final = "parley_party"
 STORE: Final = "party.db"
 T = TypeVar("T")
 U = TypeVar("U")

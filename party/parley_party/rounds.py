@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -49,10 +48,12 @@ from parley_protocol.messages import (
 from parley_protocol.party_round import Effect, PartyRound, PartySpec
 from parley_protocol.phases import Event
 from parley_service.logs import get_log
+from parley_service.sealedfile import write_atomic
 
 from parley_party.client import GatewayClient
 from parley_party.computing import Computing, Vectors
 from parley_party.errors import PartyError, TrainerError
+from parley_party.fence import Fence, FenceState
 from parley_party.house import House
 from parley_party.outbox import SMALL_BYTES, Outbox
 from parley_party.publicstate import PublicState, StudyMath
@@ -63,7 +64,7 @@ _LOG: Final = get_log("rounds")
 _OUTWARD: Final = "this party's rules do not permit its part in this round"
 T = TypeVar("T")
 DAY_SECONDS: Final = 86_400
-_BEGUN: Final = frozenset({"", "opened", "passed"})  # rounds that were given up before any update do not count
+_BEGUN: Final = frozenset({"", "opened", "passed", "lost"})  # rounds that were given up before any update do not count
 Relay = Keys | Boxes | ListProposal | Certified
 Resume = Callable[[Callable[[], Awaitable[None]]], None]  # run this under the federation's lock, soon
 
@@ -102,6 +103,7 @@ class StudyRun:
         self.chain = Chain.start(math.terms.digest())
         self.state = math.first()
         self.open: OpenRound | None = None
+        self.fence: Fence | None = None  # after a restore
         self._rows: dict[int, RoundRow] = {}  # every round entered, as the store holds them
         self._sealing: set[asyncio.Task[None]] = set()
 
@@ -117,6 +119,7 @@ class StudyRun:
 
         `resume` runs a coroutine under the federation's lock once this returns.
         """
+        self.fence = await self._store.fence(self.study)
         for kept in await self._store.certificates(self.study):
             self.chain, _ = extend(self.chain, self.math.terms, Envelope.load(kept.certificate.encode()))
         version = await self._store.newest_version(self.study)
@@ -165,8 +168,9 @@ class StudyRun:
 
     async def on_open(self, opened: RoundOpen, change: Change) -> None:
         """Enter a round that the gateway opens. `change` holds the cursor and the checkpoint that the caller verified."""
-        if opened.round <= max(self.chain.round, *self._rows, 0):
-            await self._outbox.apply(change)
+        if opened.round <= max(self.chain.round, *self._rows, await self._fenced()):
+            stays_out = await self._stays_out(opened) if self.fence is not None else ()
+            await self._outbox.apply(replace(change, outgoing=stays_out))
             return
         if opened.previous != self.chain.head:
             await self.catch_up()
@@ -204,6 +208,21 @@ class StudyRun:
         )
         self._rows[row.number] = row
         self.open = OpenRound(row, state, self._compute())
+
+    async def _fenced(self) -> int:
+        """Return the newest round that a restored party stays out of, 0 without a restore; at first that is all that can be learned of."""
+        if self.fence is not None and self.fence.state is FenceState.RESTORED:
+            await self.catch_up()
+            newest = (await self._client.study(self.study)).get("round")
+            self.fence = self.fence.reached(max(self.chain.round, newest if isinstance(newest, int) else 0))
+            await self._outbox.apply(Change(fence=self.fence))
+        return 0 if self.fence is None else self.fence.round
+
+    async def _stays_out(self, opened: RoundOpen) -> tuple[Outgoing, ...]:
+        """Tell the others not to wait for a party that was restored while this round was open."""
+        if opened.previous != self.chain.head:
+            return ()
+        return (self._withdrawn(self._spec(opened.round, await self._entered())),)
 
     def _spec(self, number: int, entered: str) -> PartySpec:
         own = json.loads(entered)
@@ -261,6 +280,8 @@ class StudyRun:
             return
         try:
             state, effects = self._step(current.state, kind, body)
+            if self.fence is not None and kind == Event.BOXES:
+                self.fence.check_seal(self.math.terms, state.spec.round, others=len(set(state.boxes_from) - {self._house.me}))
             evidence = self._house.may_answer(self._standing, kind, current.row.number)
         except (RemoteProtocolError, Refused) as error:
             await self._refuse(current, kind, error, change)
@@ -333,7 +354,7 @@ class StudyRun:
 
     def _sealed(self, current: OpenRound, vectors: Mapping[str, RingVector], path: Path) -> tuple[PartyRound, tuple[Effect, ...]]:
         state, body, effects = current.state.seal(vectors, self._house.keys.identity)
-        _write_durably(path, body)
+        write_atomic(path, body, mode=0o600)
         return state, effects
 
     async def _aside(self, vectors: Mapping[str, RingVector], work: Callable[[], T]) -> T:
@@ -384,14 +405,11 @@ class StudyRun:
         sums = await self._fetch(listed, opened, inline)
         state = self.math.following(self.state, listed, sums)
         row = CertificateRow(study=self.study, round=listed.round, certificate=certificate.dump().decode(), opened=envelope.dump().decode())
-        change = Change(
-            cursor=change.cursor,
-            log=change.log,
-            certificate=row,
-            version=self._version_row(state),
-            registered=self._registered(listed),
-        )
+        change = replace(change, certificate=row, version=self._version_row(state), registered=self._registered(listed))
         current = self.open
+        if self.fence is not None and current is not None and current.row.sealed and current.row.number == listed.round:
+            self.fence = self.fence.passed(listed.round)
+            change = replace(change, fence=self.fence)
         if current is not None and current.row.number <= listed.round:
             if current.state.phase is not Phase.CLOSED:
                 current.state.on_opened()
@@ -422,19 +440,7 @@ class StudyRun:
             current.vectors.cancel()
         row = current.row
         row.outcome, row.reason, row.closed_at, row.seed = outcome, reason[:2_000], self._house.clock(), b""
-        await self._outbox.apply(
-            Change(
-                cursor=change.cursor,
-                log=change.log,
-                certificate=change.certificate,
-                version=change.version,
-                registered=change.registered,
-                evidence=change.evidence,
-                round=row,
-                forget_events_of=(self.study, row.number),
-                outgoing=extra,
-            )
-        )
+        await self._outbox.apply(replace(change, round=row, forget_events_of=(self.study, row.number), outgoing=extra))
         self.open = None
         self._body_path(row.number).unlink(missing_ok=True)
 
@@ -478,16 +484,3 @@ class StudyRun:
         for task in (*self._sealing, *((self.open.vectors,) if self.open and self.open.vectors else ())):
             task.cancel()
         await self.computing.close()
-
-
-def _write_durably(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -13,14 +13,17 @@ from functools import cache
 from typing import Any, Final
 
 from parley_service.database import Database
+from parley_service.storecopy import CopyRules, Part
 from sqlalchemy import Insert, delete, insert, update
 from sqlmodel import Session, col, select
 
+from parley_party.fence import Fence, FenceState
 from parley_party.tables import (
     CertificateRow,
     EgressRow,
     EvidenceRow,
     FederationRow,
+    FenceRow,
     KnownMemberRow,
     OutboxRow,
     PartyTable,
@@ -32,6 +35,39 @@ from parley_party.tables import (
 )
 
 EGRESS_SHOWN: Final = 10_000  # rows in one answer
+PACKAGE: Final = "parley_party"
+
+# A copy of the store holds no secret of a round and no message of one. A round that is open becomes "lost", its base version spent, and
+# each agreed study gets a fence: nobody who starts from the copy knows what this party signs after this moment.
+COPY: Final = CopyRules(
+    PACKAGE,
+    {
+        "rounds": Part(
+            instead={
+                "seed": "x''",
+                "sealed": "sealed OR outcome = ''",
+                "reason": "CASE outcome WHEN '' THEN 'open when a backup was made' ELSE reason END",
+                "outcome": "CASE outcome WHEN '' THEN 'lost' ELSE outcome END",
+            }
+        ),
+        "round_events": Part(where="0"),
+        "outbox": Part(where="number = 0"),
+        "fences": Part(where="0"),
+    },
+    then=(
+        """INSERT INTO fences (study, state, round, since) SELECT study, 'restored',
+        coalesce((SELECT max(number) FROM rounds WHERE rounds.study = studies.study), 0), CAST(strftime('%s', 'now') AS REAL)
+        FROM studies WHERE agreement != ''""",
+    ),
+    retire=(
+        "UPDATE rounds SET seed = x'', sealed = 1, outcome = 'lost', reason = 'open when a backup was restored' WHERE outcome = ''",
+        "DELETE FROM round_events",
+        "DELETE FROM outbox WHERE number != 0",
+    ),
+    carry=(
+        "UPDATE fences SET round = max(round, coalesce((SELECT max(number) FROM old.rounds WHERE old.rounds.study = fences.study), 0))",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +128,7 @@ class Change:
     registered: Sequence[RegisteredSumRow] = ()
     evidence: Sequence[EvidenceRow] = ()
     forget_events_of: tuple[str, int] | None = None
+    fence: Fence | None = None
     sent: Sequence[Sent] = ()
 
 
@@ -102,8 +139,11 @@ class PartyStore:
         self._database = database
 
     async def apply(self, federation: str, change: Change) -> list[Outgoing]:
-        """Write one change, durably; return its messages as they now wait."""
-        return await self._database.run(lambda session: _apply(session, federation, change))
+        """Write one change, durably; return its messages as they now wait. What a closed round leaves is off the disk soon after."""
+        waiting = await self._database.run(lambda session: _apply(session, federation, change))
+        if change.forget_events_of is not None:
+            self._database.flush_deleted_soon()
+        return waiting
 
     async def log_view(self, federation: str) -> LogView:
         """Return how far inbox and log were read; zeros for a federation that was just joined."""
@@ -131,13 +171,18 @@ class PartyStore:
 
     async def rounds_since(self, since: float) -> int:
         """Return how many rounds this party entered since a time (unix seconds), in all studies, but for those given up."""
-        query = select(RoundRow).where(RoundRow.opened_at >= since, col(RoundRow.outcome).in_(("", "opened", "passed")))
+        query = select(RoundRow).where(RoundRow.opened_at >= since, col(RoundRow.outcome).in_(("", "opened", "passed", "lost")))
         return len(await self._all(query))
 
     async def events(self, study: str, number: int) -> list[tuple[str, str]]:
         """Return the events of a round, in order, as (kind, body)."""
         query = select(RoundEventRow).where(RoundEventRow.study == study, RoundEventRow.number == number).order_by(col(RoundEventRow.id))
         return [(row.kind, row.body) for row in await self._all(query)]
+
+    async def fence(self, study: str) -> Fence | None:
+        """Return what a restored party must assume of a study; None where nothing was restored."""
+        row = await self._database.run(lambda session: session.get(FenceRow, study))
+        return None if row is None else Fence(row.study, FenceState(row.state), row.round, row.since)
 
     async def versions(self, study: str) -> list[VersionRow]:
         """Return the kept public states of a study, oldest first."""
@@ -205,6 +250,9 @@ def _apply(session: Session, federation: str, change: Change) -> list[Outgoing]:
             _put(session, [row])
     _put(session, change.registered)
     _put(session, change.evidence)
+    if change.fence is not None:
+        fence = change.fence
+        _put(session, [FenceRow(study=fence.study, state=fence.state.value, round=fence.round, since=fence.since)])
     if change.event is not None:
         study, number, kind, body = change.event
         _put(session, [RoundEventRow(study=study, number=number, kind=kind, body=body)])

@@ -72,10 +72,20 @@ class RoundRow(PartyTable, table=True):
     entered: str  # what this party checks in it, JSON: counted members, own floors, earlier lists; replays must not see later ones
     seed: bytes = Field(sa_type=LargeBinary)  # sealed; empty once the round is closed
     sealed: bool = False  # from here on the base version is spent
-    outcome: str = ""  # "", "opened", "aborted", "refused"
+    outcome: str = ""  # "", "opened", "passed", "aborted", "refused"; "lost": open when a backup was made that this store was restored from
     reason: str = ""
     opened_at: float = 0.0
     closed_at: float = 0.0
+
+
+class FenceRow(PartyTable, table=True):
+    """A study of a store that was restored from a backup: what `fence` says."""
+
+    __tablename__ = "fences"
+    study: str = Field(primary_key=True)
+    state: str
+    round: int
+    since: float
 
 
 class RoundEventRow(PartyTable, table=True):

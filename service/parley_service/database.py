@@ -45,6 +45,7 @@ from parley_service.errors import StoreDamagedError, StoreError, StoreNewerError
 T = TypeVar("T")
 GROUP: Final = 256  # most calls in one transaction
 BUSY_MILLISECONDS: Final = 5_000
+FLUSH_SECONDS: Final = 2.0  # what was deleted is off the disk so long after, unless somebody reads the store meanwhile
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"busy_timeout={BUSY_MILLISECONDS}")
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE: Final = 0xFF  # extended result codes keep the primary one in the low byte
@@ -114,6 +115,8 @@ class Database:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._waiting: list[_Call] = []
         self._pump: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._deleted = True  # an earlier process may have been killed before it emptied the write-ahead file
         self._closed = False
 
     async def run(self, work: Callable[[Session], T]) -> T:
@@ -127,6 +130,8 @@ class Database:
         self._waiting.append(_Call(work, future))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._carry_out())
+        if self._deleted and self._flushing is None:
+            self.flush_deleted_soon()
         return await future
 
     async def close(self) -> None:
@@ -134,12 +139,30 @@ class Database:
         self._closed = True
         if self._pump is not None:
             await self._pump
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.wait([self._flushing])
         await asyncio.get_running_loop().run_in_executor(self._worker, self._let_go)
         self._worker.shutdown()
 
-    async def flush_deleted(self) -> None:
-        """Empty the write-ahead file, so that what was deleted (round secrets) is on the disk no more."""
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._truncate_log)
+    async def flush_deleted(self) -> bool:
+        """Empty the write-ahead file, so that what was deleted (round secrets) is there no more; False if a reader stands in the way.
+
+        Deleted rows are overwritten in their pages (`secure_delete`), but earlier copies of these lie in the write-ahead file until then.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._truncate_log)
+
+    def flush_deleted_soon(self) -> None:
+        """Have `flush_deleted` done in `FLUSH_SECONDS`, once for all deletions until then; again while a reader stands in the way."""
+        self._deleted = True
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush_until_done())
+
+    async def _flush_until_done(self) -> None:
+        while self._deleted and not self._closed:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._deleted = False
+            self._deleted = not await self.flush_deleted() or self._deleted
 
     async def _carry_out(self) -> None:
         loop = asyncio.get_running_loop()
@@ -167,11 +190,20 @@ class Database:
         self._truncate_log()
         self._engine.dispose()
 
-    def _truncate_log(self) -> None:
+    def _truncate_log(self) -> bool:
+        """Checkpoint without waiting for readers, since everything else waits for this thread."""
         with self._engine.connect() as connection:
             driver = connection.connection.driver_connection
-            if isinstance(driver, sqlite3.Connection):
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not isinstance(driver, sqlite3.Connection):
+                return True
+            driver.execute("PRAGMA busy_timeout=0")
+            try:
+                busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError:  # locked, or the disk is full: the next write says so to whom it matters
+                return False
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            return not busy
 
 
 def _savepoint(connection: Connection) -> Session:
@@ -231,6 +263,19 @@ def read_store(path: Path, package: str, work: Callable[[Session], T]) -> T:
                 return work(session)
     finally:
         engine.dispose()
+
+
+def store_revision(path: Path, package: str) -> str:
+    """Return the revision of a store's tables; StoreNewerError if this version does not know it, StoreError if it has none."""
+    engine = open_engine(path, read_only=True)
+    try:
+        with _ours(), engine.connect() as connection:
+            revision, head, _ = _revisions(connection, package)
+    finally:
+        engine.dispose()
+    if revision is None:
+        raise StoreError(f"store {path}", wanted=f"tables of a revision up to {head}", got="none")
+    return revision
 
 
 def migrate(engine: Engine, package: str) -> None:

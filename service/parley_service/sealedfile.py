@@ -126,10 +126,11 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable: new, replaced and removed ones."""
     if os.name == "nt":  # Windows has no such call: its rename is as durable as it gets
         return
     descriptor = os.open(folder, os.O_RDONLY)

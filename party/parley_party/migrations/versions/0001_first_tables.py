@@ -52,6 +52,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "fences",
+        sa.Column("study", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("study"),
+    )
+    op.create_table(
         "known_members",
         sa.Column("federation", sa.String(), nullable=False),
         sa.Column("party", sa.String(), nullable=False),
