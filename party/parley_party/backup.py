@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.proposal import Proposal
@@ -21,6 +22,7 @@ from parley_protocol.ids import Phase
 from parley_protocol.phases import PARTY, Event, require
 from parley_service.backup import Site
 from parley_service.backupfile import digest_of
+from parley_service.database import Database, read_store
 from parley_service.errors import StoreDamagedError
 from parley_service.findings import Finding, faults_of
 from parley_service.storecopy import integrity_faults
@@ -28,8 +30,11 @@ from parley_service.storecopy import integrity_faults
 from parley_party import reading
 from parley_party.config import PartyConfig
 from parley_party.publicstate import PublicState, StudyMath
-from parley_party.store import COPY, Outgoing, PartyStore
+from parley_party.store import COPY, PACKAGE, Outgoing, PartyStore
 from parley_party.tables import CertificateRow, RoundRow, StudyRow, VersionRow
+
+T = TypeVar("T")
+Session = Any  # only the store knows SQL
 
 
 def site(config: PartyConfig) -> Site:
@@ -43,12 +48,26 @@ def check(config: PartyConfig) -> tuple[Finding, ...]:
     pages = Finding("pages, indexes and rows", path.name, tuple(integrity_faults(path)))
     if not pages.sound:
         return (pages,)
-    return (pages, *reading.read(config, _findings, ()))
+    findings, bodies = read_store(path, PACKAGE, lambda session: asyncio.run(_findings(PartyStore(_Moment(session)))))
+    faults = faults_of(partial(_body, message) for message in bodies)
+    if faults:  # a body is deleted once it is sent, perhaps while we looked: only those that wait even now count
+        still = read_store(path, PACKAGE, lambda session: asyncio.run(_bodies(PartyStore(_Moment(session)))))
+        faults = faults_of(partial(_body, message) for message in bodies if message in still)
+    return (pages, *findings, Finding("sealed updates to be sent", str(len(bodies)), faults))
 
 
-async def _findings(store: PartyStore) -> tuple[Finding, ...]:
+class _Moment(Database):
+    """One moment of a store."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def run(self, work: Callable[[Session], T]) -> T:
+        return work(self._session)
+
+
+async def _findings(store: PartyStore) -> tuple[list[Finding], list[Outgoing]]:
     found: list[Finding] = []
-    waiting = {message for row in await store.studies() for message in await store.outgoing(row.federation)}
     for row in await store.studies():
         rounds = await store.rounds(row.study)
         events = {each.number: await store.events(row.study, each.number) for each in rounds}
@@ -59,17 +78,12 @@ async def _findings(store: PartyStore) -> tuple[Finding, ...]:
             found += [chain, states]
         of = f"{len(rounds)} entered, {sum(not each.outcome for each in rounds)} open"
         found.append(Finding(f"{row.study}: rounds", of, faults_of(partial(_round, each, events[each.number]) for each in rounds)))
-    bodies = [message for message in waiting if message.upload]
-    missing = await asyncio.to_thread(faults_of, [partial(_body, message) for message in bodies])
-    still = set(await _still_waiting(store, bodies))
-    found.append(Finding("sealed updates to be sent", str(len(bodies)), missing if still == set(bodies) else ()))
-    return tuple(found)
+    return found, await _bodies(store)
 
 
-async def _still_waiting(store: PartyStore, bodies: Iterable[Outgoing]) -> list[Outgoing]:
-    """Return those that wait even now: the others were sent, and deleted, while we looked."""
-    now = {message for row in await store.studies() for message in await store.outgoing(row.federation)}
-    return [message for message in bodies if message in now]
+async def _bodies(store: PartyStore) -> list[Outgoing]:
+    federations = {row.federation for row in await store.studies()}
+    return [message for name in sorted(federations) for message in await store.outgoing(name) if message.upload]
 
 
 def _chain(row: StudyRow, certificates: Iterable[CertificateRow]) -> None:

@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 from parley_service.backupfile import STORE, BackedUpFile, BackupHeader, digest_of, extract, read_header, write_backup
 from parley_service.database import store_revision
-from parley_service.errors import ServiceError, StoreDamagedError, StoreError
+from parley_service.errors import StoreDamagedError, StoreError
 from parley_service.lockfile import FolderLock
 from parley_service.sealedfile import sync_folder
 from parley_service.storecopy import CopyRules, carry, copy_store, integrity_faults, retire, side_files
@@ -80,8 +80,8 @@ def _extra_files(site: Site) -> dict[str, Path]:
 def restore(site: Site, path: Path, *, now: float) -> Restored:
     """Put the store of a backup in place of whatever is there. Changes nothing unless the backup is sound and this service's.
 
-    LockedError while the service runs; StoreError for another service's backup, StoreDamagedError for one that is not whole,
-    StoreNewerError for one of a newer version.
+    LockedError while the service runs or anybody reads the store; StoreError for another service's backup, StoreDamagedError for one that
+    is not whole, StoreNewerError for one of a newer version.
     """
     with FolderLock(site.folder):
         header = read_header(path)
@@ -136,7 +136,7 @@ def _take_leave(site: Site, draft: Path) -> str:
     try:
         carry(site.store, draft, site.rules)
         retire(site.store, site.rules)
-    except ServiceError as error:
+    except StoreError as error:
         return f"the store that was there could not be read, so its round secrets may still be in it: {error}"
     return ""
 

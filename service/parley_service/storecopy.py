@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from parley_service.database import BUSY_MILLISECONDS, migrate, open_engine, read_store
-from parley_service.errors import StoreDamagedError, StoreError
+from parley_service.errors import LockedError, StoreDamagedError, StoreError
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE: Final = 0xFF
@@ -88,14 +88,17 @@ def _copy_table(store: sqlite3.Connection, table: str, part: Part) -> None:
 
 
 def retire(path: Path, rules: CopyRules) -> None:
-    """Take out of a store in place, overwriting it, what a copy would not have, and leave it without side files; as `copy_store` raises."""
+    """Take out of a store in place, overwriting it, what a copy would not have, and leave it without side files.
+
+    Raises as `copy_store`, and LockedError, having changed nothing, while anybody reads the store.
+    """
     _require_current(path, rules.package)
     with _opened(path) as store:
+        store.execute("PRAGMA journal_mode=DELETE")  # empties and removes the write-ahead file; first, since a reader stands in its way
         store.execute("BEGIN IMMEDIATE")
         for statement in rules.retire:
             store.execute(statement)
         store.execute("COMMIT")
-        store.execute("PRAGMA journal_mode=DELETE")  # empties and removes the write-ahead file
 
 
 def carry(old: Path, new: Path, rules: CopyRules) -> None:
@@ -136,6 +139,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _DAMAGED:
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        if code in _DAMAGED:
             raise StoreDamagedError(f"the store is damaged: {error}") from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise LockedError("the store is being read or written", do="Wait until no other command works on it.") from error
         raise StoreError(f"the store refused: {error}") from error

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from parley_party.store import COPY, PACKAGE, Change, Outgoing, PartyStore
 from parley_party.tables import EvidenceRow, RoundRow, StudyRow
 from parley_protocol.problems import Slug
 from parley_service import backup as module
+from parley_service import storecopy
 from parley_service.backup import Site, backup, restore
-from parley_service.backupfile import STORE, BackupHeader, read_header
+from parley_service.backupfile import STORE, BackupHeader, read_header, write_backup
 from parley_service.database import Database, migrate, open_engine
 from parley_service.errors import ConfigError, LockedError, StoreDamagedError, StoreError, StoreNewerError
 from parley_service.findings import faults_of
@@ -62,7 +64,7 @@ def round_row(number: int, *, seed: bytes = b"", outcome: str = "") -> RoundRow:
 
 
 def rows(store: Path, query: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
         return list(connection.execute(query))
 
 
@@ -194,6 +196,19 @@ def test_nothing_is_restored_onto_a_running_service(site: Site, tmp_path: Path) 
         assert files(site.folder) == before
 
 
+def test_nothing_is_restored_while_somebody_reads_the_store(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backup(site, tmp_path / "a.parley", now=NOW)
+    monkeypatch.setattr(storecopy, "BUSY_MILLISECONDS", 10)
+    before = rows(site.store, "SELECT number, outcome, seed FROM rounds")
+    with closing(sqlite3.connect(site.store)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM rounds").fetchall()
+        with pytest.raises(LockedError, match="being read"):
+            restore(site, tmp_path / "a.parley", now=NOW)
+    assert rows(site.store, "SELECT number, outcome, seed FROM rounds") == before
+    assert restore(site, tmp_path / "a.parley", now=NOW).remark == ""
+
+
 def altered(change: Callable[[BackupHeader], BackupHeader], source: Path, target: Path) -> None:
     """Write a backup whose header says something else, with a digest that fits."""
     with tarfile.open(source) as old, tarfile.open(target, "w") as new:
@@ -219,26 +234,19 @@ def test_another_service_s_backup_is_refused(site: Site, tmp_path: Path, field: 
 
 def test_a_backup_of_a_newer_version_is_refused(site: Site, tmp_path: Path) -> None:
     backup(site, tmp_path / "a.parley", now=NOW)
-    folder = tmp_path / "unpacked"
-    folder.mkdir()
+    draft = tmp_path / STORE
     with tarfile.open(tmp_path / "a.parley") as tar:
-        for member in tar.getmembers():
-            content = tar.extractfile(member)
-            assert content is not None
-            (folder / member.name.replace("/", "-")).write_bytes(content.read())
-    with sqlite3.connect(folder / STORE) as store:
+        content = tar.extractfile(STORE)
+        assert content is not None
+        draft.write_bytes(content.read())
+    with sqlite3.connect(draft) as store:
         store.execute("UPDATE alembic_version SET version_num = '9999'")
     store.close()
-    raw = (folder / STORE).read_bytes()
+    raw = draft.read_bytes()
     entry = read_header(tmp_path / "a.parley").files[0].model_copy(update={"size": len(raw), "blake3": blake3(raw).hexdigest()})
     header = read_header(tmp_path / "a.parley").model_copy(update={"revision": "9999", "files": (entry,)})
     newer = tmp_path / "newer.parley"
-    with tarfile.open(newer, "w") as tar:
-        contents = {"backup.json": header.canonical(), "backup.blake3": blake3(header.canonical()).hexdigest().encode(), STORE: raw}
-        for name, content in contents.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    write_backup(newer, header, {STORE: draft})
     before = rows(site.store, "SELECT * FROM rounds")
     with pytest.raises(StoreNewerError):
         restore(site, newer, now=NOW)
