@@ -50,7 +50,7 @@ DEMANDING: Final[Mapping[str, Any]] = MappingProxyType(
             "per_study": {"epsilon": 1.0, "delta": 1e-6},
             "lifetime": {"dataset": "d", "epsilon": 1.0, "delta": 1e-6, "years": 1},
         },
-        "disclosure": {"own_metrics": "sum-only", "opened_sums_readable_by": "parties"},
+        "disclosure": {"own_metrics": "sum-only"},
         "robustness": {"least": "R2"},
         "approval": {"policy": ["role:privacy-officer"], "agreement": ["role:privacy-officer"]},
     }
@@ -89,7 +89,6 @@ WORKS: Final[Mapping[str, str]] = MappingProxyType(
         "differential_privacy.lifetime": "absent",
         "sharing.fraction_a_round": "1.0",
         "disclosure.own_metrics": '"none"',
-        "disclosure.opened_sums_readable_by": '"gateway"',
         "robustness.least": '"R0"',
         "approval.policy": "[]",
         "approval.agreement": "[]",

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What all members of a study signed (the technical agreement, not the contract).", no_args_is_help=True)
 AgreementName = Annotated[str, typer.Argument(metavar="AGREEMENT", help="A study's id, or the first digits of the agreement's digest.")]
 _YES: Final = "yes"
+_READERS: Final = {
+    "gateway": "the gateway and the parties read the sums that are opened",
+    "parties": "only the parties read the sums that are opened, as long as none of them gives the members' key away",
+}
 _DIGITS: Final = 8  # of a digest, at least
 
 
@@ -71,7 +75,7 @@ def _views(state: str, found: Agreement) -> list[View]:
         "small changes": f"at most {terms.max_small_changes} lists may differ from an earlier one by few parties",
         "noise": "none: differential privacy is not part of this version",
         "cap on an update": f"{terms.clip_bound:g} (L2 norm of a party's whole update)",
-        "readable results": f"the {terms.opened_sums_readable_by} and the parties read the sums that are opened",
+        "readable results": _READERS[terms.opened_sums_readable_by],
         "time-outs": f"grace {span(timing.grace_seconds)}, phase {span(timing.phase_seconds)}, round {span(timing.round_seconds)}",
         "valid until": terms.valid_until,
     }

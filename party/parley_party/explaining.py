@@ -46,6 +46,7 @@ def _stand_in(own: Offer, member: MemberTerms, terms: Terms) -> Offer:
             "colluders": terms.max_colluders + 1,
             "max_small_changes": terms.max_small_changes + 1,
             "clip_bound": ClipWish(min=terms.clip_bound, max=2 * terms.clip_bound),
+            "opened_sums_readable_by": "parties" if terms.opened_sums_readable_by == "gateway" else "gateway",
             "rounds": sum(step.rounds for step in terms.steps) + 1,
             "valid_until": date.max,
         }

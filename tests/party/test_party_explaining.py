@@ -21,6 +21,9 @@ FEDERATIONS = {
             "c-clinic": {"max_small_changes": 1},
         },
     ),
+    "one lets only the parties read": Federation.of(
+        PARTIES, None, {"c-clinic": {"opened_sums_readable_by": 'opened_sums_readable_by = "parties"'}}
+    ),
     "nobody but the sponsor": Federation.of(PARTIES),
     "conspirators": Federation.of(IDS[:7], {"a-clinic": {"colluders": 2, "min_parties": {"summary": 4, "trunk": 4, "head:*": 4}}}),
 }

@@ -68,10 +68,9 @@ def identity_rules(policy: Table, terms: Table, proposal: Table, today: date) ->
         yield "gateway"
     if (gateway["incident_notice_hours"] or 0) > wanted["incident_notice_hours_at_most"]:
         yield "incident notice"
-    if (
-        terms["opened_sums_readable_by"] != policy["disclosure"]["opened_sums_readable_by"]
-        or terms["scheme"] not in policy["schemes"]["accepted"]
-    ):
+    if (policy["disclosure"].get("opened_sums_readable_by", "parties") == "parties" != terms["opened_sums_readable_by"]) or terms[
+        "scheme"
+    ] not in policy["schemes"]["accepted"]:
         yield "scheme or readers"
 
 

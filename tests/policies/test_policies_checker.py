@@ -113,6 +113,7 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     (("clip_bound",), 2.5),
     (("clip_bound",), 0.05),
     (("exclusions_required",), None),
+    (("opened_sums_readable_by",), "operator"),
     (("valid_until",), "2028-01-01"),
     (("valid_until",), "2027-02-28"),
     (("valid_until",), "soon"),
@@ -143,7 +144,7 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     ((*PREPROCESS, "segments", 0, "length"), 8),
     ((*PREPROCESS, "segments", 0, "members"), list(PARTIES[:6])),
 ]
-UNDETECTABLE = {("scheme",), ("robustness",), ("opened_sums_readable_by",), ("exclusions_required",)}  # one value only in this version
+UNDETECTABLE = {("scheme",), ("robustness",), ("exclusions_required",)}  # one value only in this version
 
 
 @pytest.mark.parametrize(("path", "value"), TAMPERINGS, ids=lambda item: ".".join(map(str, item)) if isinstance(item, tuple) else None)
@@ -185,6 +186,19 @@ def test_floor_below_a_members_own_is_refused_by_that_member() -> None:
     terms = tampered(federation.terms(), (*TRUNK, "floor"), 4)
     assert list(refusals(terms, federation)) == ["b-clinic"]
     assert refusals(terms, federation)["b-clinic"].clause == "sums.min_parties.trunk"
+
+
+PARTIES_READ: dict[str, dict[str, str]] = {"c-clinic": {"opened_sums_readable_by": 'opened_sums_readable_by = "parties"'}}
+
+
+def test_one_member_that_keeps_the_gateway_from_reading_keeps_it_for_all() -> None:
+    federation = Federation.of(PARTIES, None, PARTIES_READ)
+    terms = federation.terms()
+    assert terms.opened_sums_readable_by == "parties"
+    assert refusals(terms, federation) == {}
+    readable = changed(terms, opened_sums_readable_by="gateway")
+    assert list(refusals(readable, federation)) == ["c-clinic"]
+    assert refusals(readable, federation)["c-clinic"].clause == "disclosure.opened_sums_readable_by"
 
 
 def test_segment_that_a_member_keeps_at_home_is_refused_by_it() -> None:

@@ -277,7 +277,6 @@ def test_a_demonstration_policy_is_upheld_whole() -> None:
         ),
         ({"fraction_a_round": "fraction_a_round = 0.5"}, "sharing.fraction_a_round"),
         ({"own_metrics": 'own_metrics = "sum-only"'}, "disclosure.own_metrics"),
-        ({"opened_sums_readable_by": 'opened_sums_readable_by = "parties"'}, "disclosure.opened_sums_readable_by"),
         ({"least": 'least = "R1"'}, "robustness.least"),
         ({"agreement": 'agreement = ["role:ciso"]'}, "approval.agreement"),
     ],

@@ -233,6 +233,8 @@ def federations(draw: st.DrawFn) -> Federation:
             edits[party] = {"trust": pins(*draw(st.sets(st.sampled_from(ids), min_size=len(ids) - 2)))}
         if draw(st.integers(0, 4)) == 0:
             edits[party] = {**edits.get(party, {}), "gateway_may_lie": "gateway_may_lie = false"}
+        if draw(st.integers(0, 7)) == 0:
+            edits[party] = {**edits.get(party, {}), "opened_sums_readable_by": 'opened_sums_readable_by = "parties"'}
     records = {party: draw(st.integers(50, 3_000)) for party in ids}
     return replace(Federation.of(ids, values, edits), records=records)
 

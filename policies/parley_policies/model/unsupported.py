@@ -75,8 +75,6 @@ def _privacy(policy: PrivacyPolicy) -> Iterator[Unsupported]:
 def _readers(policy: PrivacyPolicy) -> Iterator[Unsupported]:
     if policy.disclosure.own_metrics != "none":
         yield Unsupported("disclosure.own_metrics", str(policy.disclosure.own_metrics), "metrics never leave yet, not even in a sum")
-    if policy.disclosure.opened_sums_readable_by != "gateway":
-        yield Unsupported("disclosure.opened_sums_readable_by", "parties", "the gateway reads opened sums")
     if policy.robustness.least != "R0":
         yield Unsupported("robustness.least", policy.robustness.least, "updates are clipped (R0) and nothing more")
     for name, roles in (("policy", policy.approval.policy), ("agreement", policy.approval.agreement)):

@@ -37,6 +37,7 @@ _COMPARED: Final = (
     "clip_bound",
     "weight_cap",
     "weight_cap_of_others",
+    "opened_sums_readable_by",
     "rounds",
     "mib_a_round",
     "valid_until",
@@ -193,6 +194,12 @@ class _Reader:
             ),
             *(self._floor(segment) for segment in _segments(terms)),
             self._weights(),
+            self._bound(
+                "opened_sums_readable_by",
+                terms.opened_sums_readable_by,
+                "disclosure.opened_sums_readable_by",
+                self._of("opened_sums_readable_by", everyone),
+            ),
             self._bound("valid_until", terms.valid_until, "identity.valid_until", self._of("valid_until", everyone)),
         )
 
@@ -214,6 +221,7 @@ class _Reader:
             "gateway_may_lie": terms.gateway_may_lie,
             "max_small_changes": terms.max_small_changes,
             "clip_max": terms.clip_bound,
+            "opened_sums_readable_by": terms.opened_sums_readable_by,
             "rounds": sum(step.rounds for step in terms.steps),
             "valid_until": date.fromisoformat(terms.valid_until),
         }
