@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley_policies.negotiation.terms import MemberTerms, Terms, required_threshold
+from parley_policies.negotiation.terms import MemberTerms, Terms, graph_of, required_threshold
 from parley_protocol.certificates import Chain
 from parley_protocol.keyparts import KeyPart, check_key_part
 from parley_protocol.records import CLOSING, StudyChange, StudyEvent
@@ -53,6 +53,8 @@ def _require_thresholds(leaf: Leaf, terms: Terms) -> None:
     least = required_threshold(members, terms.max_colluders, gateway_may_lie=terms.gateway_may_lie)
     if not least <= terms.threshold <= members:
         raise leaf.fault(Check.AGREEMENTS, f"study {terms.study}: wanted a threshold of {least} to {members}, got {terms.threshold}")
+    if terms.graph != graph_of(members, terms.max_colluders, terms.threshold):
+        raise leaf.fault(Check.AGREEMENTS, f"study {terms.study}: wanted the neighbour graph for {members} members, got {terms.graph}")
     for step in terms.steps:
         for segment in step.segments:
             if segment.floor < terms.max_colluders + 2:

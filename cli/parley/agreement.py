@@ -72,6 +72,7 @@ def _views(state: str, found: Agreement) -> list[View]:
         "conspirators": f"{terms.max_colluders} {'party' if terms.max_colluders == 1 else 'parties'} may conspire and still learn nothing",
         "signatures": f"{terms.threshold} of {len(terms.members)} must sign what is opened",
         "dropouts": f"a round survives {len(terms.members) - terms.threshold}",
+        "neighbours": _neighbours(terms),
         "small changes": f"at most {terms.max_small_changes} lists may differ from an earlier one by few parties",
         "noise": "none: differential privacy is not part of this version",
         "cap on an update": f"{terms.clip_bound:g} (L2 norm of a party's whole update)",
@@ -93,6 +94,15 @@ def _views(state: str, found: Agreement) -> list[View]:
         Table(("party", "legal name", "class", "country", "objectives", "records", "weight", "trusts"), members),
         Table(("step", "rounds", "shared part", "values", "summed together", "parties"), parts),
     ]
+
+
+def _neighbours(terms: Terms) -> str:
+    from parley_policies.negotiation.explain import graph_row  # noqa: PLC0415 - brings numpy
+
+    row = graph_row(terms)
+    if row is None:
+        return "none drawn: each party deals with every other"
+    return f"{row.says()} (but for one chance in 2^40 a round); {len(terms.members) - terms.threshold} dropouts (but for one in 2^20)"
 
 
 @dataclass(frozen=True, slots=True)

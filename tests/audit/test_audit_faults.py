@@ -268,6 +268,9 @@ CASES: dict[str, tuple[Callable[[], list[bytes]], Check, str]] = {
     "a second agreement": (lambda: _inserted(FIRST, agreement(sample_terms())), Check.AGREEMENTS, "has an agreement already"),
     "a threshold that two lists can reach": (lambda: _changed(Terms, 0, *MEMBERS, threshold=4), Check.AGREEMENTS, "threshold of 5 to 6"),
     "a threshold that nobody can reach": (lambda: _changed(Terms, 0, *MEMBERS, threshold=7), Check.AGREEMENTS, "threshold of 5 to 6"),
+    "a neighbour graph for a small study": (
+        lambda: _changed(Terms, 0, *MEMBERS, graph={"degree": 2, "threshold": 2, "near": 1, "cut": 1}),
+        Check.AGREEMENTS, "neighbour graph"),
     "a floor that colluders can undercut": (
         lambda: _changed(Terms, 0, *MEMBERS, max_colluders=2, threshold=5), Check.AGREEMENTS, "floor of at least 4"),
     "an agreement with a revoked party": (

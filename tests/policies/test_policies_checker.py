@@ -6,12 +6,15 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from parley_crypto.neighbours import plan
 from parley_policies.errors import Refused
 from parley_policies.negotiation.checker import check_terms
 from parley_policies.negotiation.encoding import train_encoding
+from parley_policies.negotiation.explain import explain
 from parley_policies.negotiation.terms import (
     EncodingTerms,
     GatewayTerms,
+    GraphTerms,
     MemberTerms,
     SegmentTerms,
     StepTerms,
@@ -110,6 +113,7 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     (("threshold",), 4),
     (("threshold",), 6),
     (("max_small_changes",), 3),
+    (("graph",), {"degree": 4, "threshold": 2, "near": 1, "cut": 1}),
     (("clip_bound",), 2.5),
     (("clip_bound",), 0.05),
     (("exclusions_required",), None),
@@ -186,6 +190,27 @@ def test_floor_below_a_members_own_is_refused_by_that_member() -> None:
     terms = tampered(federation.terms(), (*TRUNK, "floor"), 4)
     assert list(refusals(terms, federation)) == ["b-clinic"]
     assert refusals(terms, federation)["b-clinic"].clause == "sums.min_parties.trunk"
+
+
+MANY = tuple(f"p{index:03d}-clinic" for index in range(120))
+
+
+def test_a_large_study_gets_a_neighbour_graph_that_every_member_computes_again() -> None:
+    federation = Federation.of(MANY)
+    terms = federation.terms()
+    planned = plan(120, terms.max_colluders, 120 - terms.threshold)
+    assert planned is not None
+    assert terms.graph == GraphTerms(degree=planned.degree, threshold=planned.threshold, near=planned.near, cut=planned.cut)
+    sides = {MANY[0]: federation.texts[MANY[0]], MANY[-1]: federation.texts[MANY[-1]]}
+    few = replace(federation, texts=sides)
+    assert refusals(terms, few) == {}
+    computed = terms.graph.model_dump()
+    for graph in (None, *(computed | {name: value + 1} for name, value in computed.items())):
+        found = refusals(changed(terms, graph=graph), few)
+        assert {refusal.clause for refusal in found.values()} == {"terms.graph"}
+        assert set(found) == set(sides)
+    rows = {thing: says for _, thing, says in explain(federation.proposal, federation.offers(), terms, readable=()).rows()}
+    assert f"each party deals with {planned.degree} others" in rows["neighbours"]
 
 
 PARTIES_READ: dict[str, dict[str, str]] = {"c-clinic": {"opened_sums_readable_by": 'opened_sums_readable_by = "parties"'}}

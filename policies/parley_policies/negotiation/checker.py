@@ -8,7 +8,7 @@ only proposes; what it computed is not trusted. Numbered as the argument goes:
 3. every member is invited, enrolled and has the key we know (whom the policy permits was asked in 1); those that are neither pinned nor
    trusted on first use count as conspirators: floors less those among them must still reach this party's own, and more conspirators must
    be survived;
-4. thresholds follow from n and c; what is not negotiable is as strict as the policy;
+4. thresholds and the neighbour graph follow from n and c; what is not negotiable is as strict as the policy;
 5. every segment that holds this party is one that it shares, with a floor that its policy accepts and that can be reached;
 6. rounds, bytes, clip bound, encoding and weights stay inside the policy and the sponsor's wishes.
 """
@@ -26,7 +26,7 @@ from parley_policies.negotiation.encoding import summary_encoding, train_encodin
 from parley_policies.negotiation.members import Directory, uncounted
 from parley_policies.negotiation.offer import Offer, check_proposal
 from parley_policies.negotiation.proposal import PREPROCESS, SUMMARY, TRAIN, Proposal
-from parley_policies.negotiation.terms import MIN_FLOOR, MemberTerms, SegmentTerms, StepTerms, Terms, required_threshold
+from parley_policies.negotiation.terms import MIN_FLOOR, MemberTerms, SegmentTerms, StepTerms, Terms, graph_of, required_threshold
 from parley_policies.negotiation.weights import CappedSegment, is_within
 
 _STEPS: Final = (PREPROCESS, TRAIN)
@@ -97,6 +97,7 @@ def _check_protection(policy: PrivacyPolicy, terms: Terms, members: Directory) -
     _same("threshold", threshold, terms.threshold)
     if threshold > len(terms.members):
         raise Refused("terms.threshold", f"at most n = {len(terms.members)}", f"{threshold}")
+    _same("graph", graph_of(len(terms.members), terms.max_colluders, threshold), terms.graph)
     if terms.max_small_changes > policy.sums.max_small_changes:
         raise Refused("sums.max_small_changes", f"at most {policy.sums.max_small_changes}", f"{terms.max_small_changes}")
     if terms.scheme not in policy.schemes.accepted:

@@ -25,6 +25,7 @@ from parley_policies.negotiation.terms import (
     StepTerms,
     Terms,
     TimingTerms,
+    graph_of,
     required_threshold,
 )
 from parley_policies.negotiation.weights import CappedSegment, fitted, wanted_weights
@@ -78,6 +79,7 @@ def propose_terms(proposal: Proposal, offers: Iterable[Offer], members: Director
         gateway_may_lie=bounds.gateway_may_lie,
         max_colluders=bounds.max_colluders,
         threshold=threshold,
+        graph=graph_of(len(cohort), bounds.max_colluders, threshold),
         max_small_changes=int(bounds.max_small_changes),
         clip_bound=clip_bound,
         robustness="R0",

@@ -55,6 +55,22 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphRow:
+    """The neighbour graph: how many others each party deals with, how many of them rebuild its secrets, how many may conspire."""
+
+    degree: int
+    threshold: int
+    near: int
+
+    def says(self) -> str:
+        """Return it as a sentence."""
+        return (
+            f"each party deals with {self.degree} others, drawn anew each round; {self.threshold} of them rebuild what a dropout leaves "
+            f"behind, and {self.near} of them may conspire and still learn nothing"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentRow:
     """A shared part: how many may be summed together, and at least how many must be."""
 
@@ -101,6 +117,7 @@ class Explanation:
     c: int
     t: int
     dropouts_survived: int
+    graph: GraphRow | None  # None: every party deals with every other
     segments: tuple[SegmentRow, ...]
     at_home: tuple[AtHome, ...]
     bindings: tuple[Binding, ...]
@@ -122,6 +139,7 @@ class Explanation:
         rows += [
             ("thresholds", "parties", f"{self.n} parties, of which {self.c} may conspire and still learn nothing"),
             ("thresholds", "signatures", f"{self.t} must sign what is opened; a round survives {self.dropouts_survived} dropouts"),
+            ("thresholds", "neighbours", "each party deals with every other" if self.graph is None else self.graph.says()),
         ]
         rows += [("shared part", row.name, f"at least {row.floor} of {len(row.members)} parties summed together") for row in self.segments]
         rows += [("stays at home", item.segment, item.why) for item in self.at_home]
@@ -143,8 +161,8 @@ def explain(proposal: Proposal, offers: Iterable[Offer], outcome: Terms | Confli
     differences = _differences(tuple(offer for offer in given if offer.party in readable))
     if isinstance(outcome, Conflict):
         return Explanation(
-            study=proposal.id, members=tuple(sorted(names)), out=out, n=0, c=0, t=0, dropouts_survived=0, segments=(), at_home=(),
-            bindings=(), dropouts=(), differences=differences, conflict=_conflict(outcome, readable),
+            study=proposal.id, members=tuple(sorted(names)), out=out, n=0, c=0, t=0, dropouts_survived=0, graph=None, segments=(),
+            at_home=(), bindings=(), dropouts=(), differences=differences, conflict=_conflict(outcome, readable),
         )  # fmt: skip
     reader = _Reader(proposal, given, outcome, frozenset(readable))
     n, t = len(outcome.members), outcome.threshold
@@ -156,6 +174,7 @@ def explain(proposal: Proposal, offers: Iterable[Offer], outcome: Terms | Confli
         c=outcome.max_colluders,
         t=t,
         dropouts_survived=n - t,
+        graph=graph_row(outcome),
         segments=tuple(SegmentRow(item.name, item.length, item.members, item.floor) for item in _segments(outcome)),
         at_home=reader.at_home(),
         bindings=reader.bindings(),
@@ -252,6 +271,12 @@ class _Reader:
 
     def _bound(self, term: str, value: object, clause: str, parties: Iterable[str], other: str = "") -> Binding:
         return Binding(term, str(value).lower() if isinstance(value, bool) else str(value), clause, _named(parties, self.readable, other))
+
+
+def graph_row(terms: Terms) -> GraphRow | None:
+    """Return the neighbour graph of terms as people read it; None where every party deals with every other."""
+    graph = terms.graph
+    return None if graph is None else GraphRow(graph.degree, graph.threshold, graph.near)
 
 
 def _named(parties: Iterable[str], readable: Collection[str], other: str = "") -> tuple[str, ...]:

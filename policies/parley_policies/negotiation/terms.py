@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from parley_crypto.errors import CryptoError, MalformedError
 from parley_crypto.keys import AgreementKey, VerifyKey
+from parley_crypto.neighbours import plan
 from parley_crypto.statement import Document, Statement
 from pydantic import AfterValidator, Field, model_validator
 
@@ -97,6 +98,15 @@ class StepTerms(Document):
         raise MalformedError(f"segment {name!r}: wanted one of {', '.join(s.name for s in self.segments)}")
 
 
+class GraphTerms(Document):
+    """The neighbour graph of a large study (parley_crypto.neighbours); every party computes it itself and compares."""
+
+    degree: Positive  # neighbours of each member; even
+    threshold: Positive  # holders that rebuild a member's secrets
+    near: Count  # colluders among one member's neighbours, at most
+    cut: Count  # colluders in two windows of the ring, at most
+
+
 class TimingTerms(Document):
     """The few time-outs of a round, in seconds."""
 
@@ -130,6 +140,7 @@ class Terms(Statement):
     gateway_may_lie: bool
     max_colluders: Count
     threshold: Positive
+    graph: GraphTerms | None = None  # None: everybody masks towards everybody, and shares with everybody
     max_small_changes: Count
     clip_bound: Annotated[float, Field(gt=0)]  # L2 norm of one member's update, model units
     robustness: Literal["R0"]
@@ -189,3 +200,14 @@ def required_threshold(members: int, colluders: int, *, gateway_may_lie: bool) -
     if gateway_may_lie:
         return max(2 * members // 3 + 1, (members + colluders) // 2 + 1)
     return max(members // 2, colluders) + 1
+
+
+def graph_of(members: int, colluders: int, threshold: int) -> GraphTerms | None:
+    """Return the neighbour graph of a study of n members of which c conspire; None where all deal with each other.
+
+    As many dropouts are reckoned with as a round survives at all: n - t.
+    """
+    planned = plan(members, colluders, members - threshold)
+    if planned is None:
+        return None
+    return GraphTerms(degree=planned.degree, threshold=planned.threshold, near=planned.near, cut=planned.cut)
