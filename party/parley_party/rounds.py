@@ -64,7 +64,7 @@ _LOG: Final = get_log("rounds")
 _OUTWARD: Final = "this party's rules do not permit its part in this round"
 T = TypeVar("T")
 DAY_SECONDS: Final = 86_400
-_BEGUN: Final = frozenset({"", "opened", "passed", "lost"})  # rounds that were given up before any update do not count
+_BEGUN: Final = frozenset({"", "opened", "passed"})  # rounds that were given up before any update do not count
 Relay = Keys | Boxes | ListProposal | Certified
 Resume = Callable[[Callable[[], Awaitable[None]]], None]  # run this under the federation's lock, soon
 

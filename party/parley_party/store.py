@@ -56,7 +56,8 @@ COPY: Final = CopyRules(
     },
     then=(
         """INSERT INTO fences (study, state, round, since) SELECT study, 'restored',
-        coalesce((SELECT max(number) FROM rounds WHERE rounds.study = studies.study), 0), CAST(strftime('%s', 'now') AS REAL)
+        max(coalesce((SELECT max(number) FROM rounds WHERE rounds.study = studies.study), 0),
+            coalesce((SELECT round FROM source.fences AS f WHERE f.study = studies.study), 0)), CAST(strftime('%s', 'now') AS REAL)
         FROM studies WHERE agreement != ''""",
     ),
     retire=(
@@ -171,7 +172,7 @@ class PartyStore:
 
     async def rounds_since(self, since: float) -> int:
         """Return how many rounds this party entered since a time (unix seconds), in all studies, but for those given up."""
-        query = select(RoundRow).where(RoundRow.opened_at >= since, col(RoundRow.outcome).in_(("", "opened", "passed", "lost")))
+        query = select(RoundRow).where(RoundRow.opened_at >= since, col(RoundRow.outcome).in_(("", "opened", "passed")))
         return len(await self._all(query))
 
     async def events(self, study: str, number: int) -> list[tuple[str, str]]:

@@ -202,6 +202,73 @@ def test_deleted_secrets_leave_the_disk(engine: Engine, tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def left_on_disk(secret: str, folder: Path) -> bool:
+    return any(secret.encode() in file.read_bytes() for file in folder.iterdir())
+
+
+async def until_gone(secret: str, folder: Path) -> None:
+    async with asyncio.timeout(10):
+        while left_on_disk(secret, folder):  # noqa: ASYNC110 - what is watched is the disk
+            await asyncio.sleep(0.01)
+
+
+def test_deleted_secrets_leave_the_disk_soon_also_behind_a_reader(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley_service.database.FLUSH_SECONDS", 0.02)
+    secret, folder = "s3cret" * 100, tmp_path / "state"
+
+    def delete(session: Session) -> None:
+        session.delete(session.exec(select(Note).where(Note.text == secret)).one())
+
+    async def scenario() -> None:
+        database = Database(engine)
+        for text in ("a", secret):
+            await database.run(add(text))
+        reader = sqlite3.connect(folder / "a store?#%.db")
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM service_test_note").fetchall()
+        await database.run(delete)
+        database.flush_deleted_soon()
+        await asyncio.sleep(0.1)
+        assert left_on_disk(secret, folder), "a reader still sees it"
+        assert await database.run(add("b")) == "b", "nobody waits for the reader"
+        reader.close()
+        await until_gone(secret, folder)
+        await database.run(add(secret))
+        await database.run(delete)
+        database.flush_deleted_soon()
+        await until_gone(secret, folder)
+        await database.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_was_deleted_before_a_kill_leaves_the_disk_after_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley_service.database.FLUSH_SECONDS", 0.02)
+    secret = "s3cret" * 100
+    program = dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from parley_service.database import open_engine
+        with open_engine(Path(sys.argv[1])).connect() as connection:
+            for statement in ("CREATE TABLE t (s)", f"INSERT INTO t VALUES ('{sys.argv[2]}')", "DELETE FROM t"):
+                connection.exec_driver_sql(statement)
+                connection.commit()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    path = tmp_path / "state" / "store.db"
+    done = subprocess.run([sys.executable, "-c", program, str(path), secret], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert left_on_disk(secret, path.parent)
+
+    async def scenario() -> None:
+        database = Database(open_engine(path))
+        await database.run(lambda _: None)
+        await until_gone(secret, path.parent)
+        await database.close()
+
+    asyncio.run(scenario())
+
+
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     program = dedent("""
         import asyncio, sys
