@@ -157,16 +157,19 @@ def _round_steps(member: Member, promise: Promise, room: Room) -> Iterator[Step]
 def _first_steps(member: Member, number: int) -> Iterator[Step]:
     """Enter a round, or give RELEASE for a round that it is not in."""
     under = RULED_BY[number]
-    if under != AGREEMENT and AGREEMENT in member.agreements and member.amendment != under:
-        return  # it enters rounds of an amendment only once it is bound to it
-    yield Step(None, Act.RELEASE, number, member.having(Promise(number).released_by_me()))
+    if under in {AGREEMENT, member.amendment} or AGREEMENT not in member.agreements:
+        yield Step(None, Act.RELEASE, number, member.having(Promise(number).released_by_me()))
     if any(promise.opened for promise in member.rounds):
         return  # its chain of certificates names the base version as spent
     try:
         promises.check_may_enter(number, member.rounds, member.amendment if under == AGREEMENT else None)
     except ProtocolError:
         return
-    yield Step(None if under == AGREEMENT else Guard(Kind.AMENDED, name=under), Act.ENTER, number, member.having(Promise(number)))
+    entered = member.having(Promise(number))
+    if under == AGREEMENT:
+        yield Step(None, Act.ENTER, number, entered)
+    else:  # once it is shown to be in force, also for who signed another amendment, or none
+        yield Step(Guard(Kind.AMENDED, name=under), Act.ENTER, number, replace(entered, amendment=under))
 
 
 def _amendment_steps(member: Member, room: Room) -> Iterator[Step]:
