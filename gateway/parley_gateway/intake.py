@@ -25,9 +25,9 @@ from parley_service.errors import RequestError, StoreError
 from parley_gateway.arrival import PART, Arrival, digest_of
 
 T = TypeVar("T")
-ARRIVING_BYTES: Final = 8 * MIB  # gathered in memory before they are written, over all uploads
-_BATCH_BYTES: Final = 1 * MIB  # of one upload
-_LEAST_BATCH_BYTES: Final = 512 * KIB  # below it a batch is written before more is read: two for each upload would be too many
+ARRIVING_BYTES: Final = 48 * MIB  # in memory before they are written, over all uploads
+_BATCH_BYTES: Final = 1 * MIB  # of one upload, gathered before a thread takes them
+_UNREAD_BYTES: Final = 512 * KIB  # of one upload, at most: what its connection holds, and the last piece of a batch
 _BATCH_PIECES: Final = 512
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -155,7 +155,7 @@ class Intake:
         return [name for name, row in sorted(mine, key=lambda item: not item[1].is_whole) if (party, name) not in self._pinned]
 
     async def _pour(self, request: _Request, arrival: Arrival, pieces: AsyncIterator[bytes], check: Callable[[str], object]) -> int:
-        """Write what comes in batches: while one is in a thread, the next is gathered."""
+        """Write what comes in batches: while one is in a thread the next is gathered, where so many uploads at once leave room."""
         batch: list[bytes] = []
         gathered, arrived = 0, arrival.start
         writing: asyncio.Future[None] | None = None
@@ -165,13 +165,13 @@ class Intake:
                 raise _too_large(request.digest, request.total, arrived)
             batch.append(piece)
             gathered += len(piece)
-            room = min(_BATCH_BYTES, ARRIVING_BYTES // self._arriving)
-            if gathered >= room or len(batch) >= _BATCH_PIECES:
+            share = ARRIVING_BYTES // self._arriving - _UNREAD_BYTES
+            if gathered >= min(_BATCH_BYTES, share) or len(batch) >= _BATCH_PIECES:
                 if writing is not None:
                     await asyncio.shield(writing)
                 writing = _on_its_own(_step(request, arrival, partial(arrival.write, batch)))
                 batch, gathered = [], 0
-                if room < _LEAST_BATCH_BYTES:
+                if share < 2 * _BATCH_BYTES:  # no room for a second one
                     await asyncio.shield(writing)
         if arrived == arrival.start:
             raise RequestError(f"upload {request.digest[:16]}…", wanted="a chunk that is not empty", got="0 bytes")
