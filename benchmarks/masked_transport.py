@@ -2,7 +2,8 @@
 
 Baseline in the same run: a local script that writes the same 400 MB (25 bodies of 4M coordinates), hashes and adds each block while it is
 in the cache, and has each body on the disk at its end. The gateway does the same behind HTTP, with every chunk on the disk before it is
-acknowledged; its CPU time is that of its whole process.
+acknowledged; its CPU time is that of its whole process. Beside it stands what the HTTP library alone takes to read the same bytes: that and
+the local script's are the least that such a gateway can take.
 
     python -m benchmarks.masked_transport [--json]
 """
@@ -24,8 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import numpy as np
 import uvloop
+from aiohttp import web
 from blake3 import blake3
 from parley_crypto import keystream, ring
 from parley_crypto.keys import SigningKey
@@ -36,6 +39,7 @@ from parley_gateway.config import load
 from parley_gateway.sums import mapped, write_vector
 from parley_party.client import GatewayClient
 from parley_party.config import GatewayLink
+from parley_protocol.limits import CHUNK_BYTES
 from parley_protocol.records import Enrolment, invite_proof
 from parley_service.control import call
 from parley_service.logs import configure
@@ -81,7 +85,10 @@ async def _serve(folder: Path) -> None:
     configure(format="text", level="error")
     service = GatewayService(load(folder / "gateway.toml"), _KEY, {})
     listen = await service.start()
-    print(json.dumps({"url": f"http://127.0.0.1:{listen.port}"}), flush=True)
+    bare = web.AppRunner(_bare(), access_log=None)
+    await bare.setup()
+    await web.TCPSite(bare, "127.0.0.1", 0).start()
+    print(json.dumps({"url": f"http://127.0.0.1:{listen.port}", "bare": f"http://127.0.0.1:{bare.addresses[0][1]}"}), flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         question = json.loads(line)
         match question["do"]:
@@ -90,7 +97,21 @@ async def _serve(folder: Path) -> None:
             case "open":
                 await asyncio.to_thread(_open, folder, question["bodies"], question["length"], are_masked=question["are_masked"])
         print(json.dumps(_usage()), flush=True)
+    await bare.cleanup()
     await service.stop()
+
+
+def _bare() -> web.Application:
+    """Return the HTTP library alone: it reads a body and forgets it."""
+
+    async def put(request: web.Request) -> web.Response:
+        async for _ in request.content.iter_any():
+            pass
+        return web.Response()
+
+    application = web.Application()
+    application.add_routes([web.put("/", put)])
+    return application
 
 
 def _reset_peak() -> None:
@@ -122,6 +143,7 @@ class Gateway:
 
     folder: Path
     url: str
+    bare: str  # address of the HTTP library alone, in the same process
     process: subprocess.Popen[str]
 
     def ask(self, do: str, **arguments: Any) -> dict[str, float]:  # noqa: ANN401 - JSON
@@ -176,7 +198,7 @@ def _in_gateway(folder: Path, work: Callable[[Gateway], Any]) -> Any:  # noqa: A
     command = (sys.executable, "-m", "benchmarks.masked_transport", str(folder))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this file
         try:
-            gateway = Gateway(folder, _answer(process)["url"], process)
+            gateway = Gateway(folder, **_answer(process), process=process)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(work(gateway))
         finally:
@@ -218,10 +240,28 @@ def _local(bodies: list[RingVector], folder: Path) -> Passed:
     return passed
 
 
-async def _speed(gateway: Gateway) -> tuple[list[Passed], list[Passed]]:
-    """Return passes of the local script and, in turn with them, of uploads by as many parties at once, with the adding of opening."""
+async def _read_only(gateway: Gateway, bodies: list[RingVector]) -> float:
+    """Send the bodies in chunks to the HTTP library alone, and return the CPU seconds of the process that reads them."""
+
+    async def send(session: aiohttp.ClientSession, body: RingVector) -> None:
+        raw = body.data.cast("B")
+        for start in range(0, len(raw), CHUNK_BYTES):
+            async with session.put(gateway.bare, data=bytes(raw[start : start + CHUNK_BYTES])) as response:
+                response.raise_for_status()
+
+    before = gateway.ask("usage")
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(send(session, body) for body in bodies))
+    return gateway.ask("usage")["cpu"] - before["cpu"]
+
+
+async def _speed(gateway: Gateway) -> tuple[list[Passed], list[Passed], list[float]]:
+    """Return passes of the local script and, in turn with them, of uploads by as many parties at once, with the adding of opening.
+
+    Third come the CPU seconds of the HTTP library alone for the same bytes.
+    """
     random = np.random.default_rng(1)
-    local, sent = [], []
+    local, sent, bare = [], [], []
     names = [f"p{index:03}" for index in range(BODIES)]
     spool = gateway.folder / "data" / "spool"
     async with AsyncExitStack() as stack:
@@ -229,6 +269,7 @@ async def _speed(gateway: Gateway) -> tuple[list[Passed], list[Passed]]:
         for _ in range(REPEATS):
             bodies = [random.integers(0, 2**WIDTH, COORDINATES, dtype=np.uint32) for _ in names]
             local.append(_local(bodies, gateway.folder))
+            bare.append(await _read_only(gateway, bodies))
             paths = [gateway.folder / name for name in names]
             for path, body in zip(paths, bodies, strict=True):
                 body.tofile(path)
@@ -240,7 +281,7 @@ async def _speed(gateway: Gateway) -> tuple[list[Passed], list[Passed]]:
             sent.append(Passed(time.perf_counter() - started, after["cpu"] - before["cpu"], senders))
             for name, digest in digests.items():
                 (spool / name / digest).unlink()
-    return local, sent
+    return local, sent, bare
 
 
 # --- memory
@@ -284,7 +325,7 @@ def _seed(party: str) -> bytes:
 def rows() -> list[Row]:
     """Measure all of it; about half a minute and 4 GB of temporary files."""
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-        local, sent = _in_gateway(Path(folder), _speed)
+        local, sent, bare = _in_gateway(Path(folder), _speed)
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
         memory = _in_gateway(Path(folder), _memory)
     best, fastest = min(row.wall for row in local), min(row.wall for row in sent)
@@ -295,6 +336,7 @@ def rows() -> list[Row]:
         Row("upload_over_local", best / fastest, "x", goal=0.4),
         Row("upload_cpu_s_per_gb", min(row.cpu for row in sent) / size * 1e9, "s/GB", goal=1.0, compare="<="),
         Row("upload_local_cpu_s_per_gb", min(row.cpu for row in local) / size * 1e9, "s/GB"),
+        Row("upload_http_library_cpu_s_per_gb", min(bare) / size * 1e9, "s/GB"),
         Row("upload_senders_cpu_s_per_gb", min(row.senders_cpu for row in sent) / size * 1e9, "s/GB"),
         Row("upload_mb_per_s", size / MEGABYTE / fastest, "MB/s"),
         Row("upload_local_mb_per_s", size / MEGABYTE / best, "MB/s"),
