@@ -56,9 +56,7 @@ PACKAGE: Final = "parley_gateway"
 OPEN: Final = "open"
 NOTES_SHOWN: Final = 1_000
 INBOX_FROM: Final = "inbox-from"  # the fact that holds a number above every message that may have been sent before a restore
-_INBOX_JUMP: Final = (
-    1 << 32
-)  # messages that may have been sent between a backup and its restore; parties would pass over numbers they have seen
+_INBOX_JUMP: Final = 1 << 32  # more messages than are sent between a backup and its restore: parties would pass over known numbers
 _RELAY_KINDS: Final = ", ".join(f"'{kind}'" for kind in RELAYS)
 
 # A copy of the store holds no share and no box: neither the events of a round nor its messages. A round that is open becomes "lost".

@@ -280,10 +280,7 @@ class StudyRun:
             return
         try:
             state, effects = self._step(current.state, kind, body)
-            if self.fence is not None and kind in {
-                Event.KEYS,
-                Event.BOXES,
-            }:  # boxes prove it; keys too few tell it while others lose nothing
+            if self.fence is not None and kind in {Event.KEYS, Event.BOXES}:  # boxes prove it; few keys tell while leaving costs nothing
                 answered = set(state.boxes_from or state.adverts) - {self._house.me}
                 self.fence.check_seal(self.math.terms, state.spec.round, others=len(answered))
             evidence = self._house.may_answer(self._standing, kind, current.row.number)
