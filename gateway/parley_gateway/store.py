@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from parley_protocol.codec import RELAYS
+from parley_protocol.phases import Event
 from parley_service.database import Database, migrate, open_engine, read_store
 from parley_service.errors import StoreError
 from parley_service.storecopy import CopyRules, Part
@@ -195,6 +196,7 @@ class GatewayStore:
         for study, number in entries.forgotten:
             self._written.pop((study, number), None)
             connection.execute(_FORGET_EVENTS, {"s": study, "n": number})
+            connection.execute(_FORGET_BOXES, {"s": study})
 
 
 # Statements are made once: what SQLAlchemy derives from one is kept with it.
@@ -206,6 +208,11 @@ _REMOVE: Final = {
 }
 _SHOW: Final = update(MemberRow).where(col(MemberRow.party) == bindparam("p")).values(shown=bindparam("n"))
 _FORGET_EVENTS: Final = delete(RoundEventRow).where(col(RoundEventRow.study) == bindparam("s"), col(RoundEventRow.round) == bindparam("n"))
+_FORGET_BOXES: Final = delete(MessageRow).where(  # a study has one open round; who did not read its boxes needs them no more
+    col(MessageRow.study) == bindparam("s"),
+    col(MessageRow.kind) == Event.BOXES.value,
+    col(MessageRow.seq) < select(func.max(col(MessageRow.seq))).scalar_subquery(),  # the newest of all is the counter
+)
 _FORGET_READ: Final = delete(MessageRow).where(
     col(MessageRow.party) == bindparam("p"), col(MessageRow.seq) <= bindparam("n"), or_(*(col(MessageRow.kind) == kind for kind in RELAYS))
 )

@@ -59,6 +59,23 @@ def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
     assert len(read_everything(tmp_path / "gateway.db").events) == 3
 
 
+def test_boxes_of_a_round_go_with_its_events_read_or_not_and_the_counter_stays(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = GatewayStore.open(tmp_path / "gateway.db")
+        boxes = [Message(1, "a", "x", "boxes", "heart", b"1"), Message(2, "a", "y", "boxes", "other", b"2")]
+        await store.commit(Entries(messages=[*boxes, Message(3, "b", "z", "boxes", "heart", b"3")], events=[event(0)]))
+        await store.commit(Entries(forgotten=[("heart", 1)]))
+        stored = await store.load()
+        assert (stored.last_message, stored.events) == (3, ())
+        assert [message.seq for message in await store.messages_after("a", 0, 9, 9)] == [2]
+        await store.commit(Entries(forgotten=[("heart", 1)], messages=[Message(4, "b", "w", "boxes", "heart", b"4")]))
+        await store.commit(Entries(forgotten=[("heart", 1)], messages=[Message(5, "b", "v", "opened", "heart", b"5")]))
+        assert [message.seq for message in await store.messages_after("b", 0, 9, 9)] == [4, 5], "4 was the newest when its round ended"
+        await store.close()
+
+    asyncio.run(run())
+
+
 def test_an_event_that_would_leave_a_gap_is_refused_with_all_that_came_with_it(tmp_path: Path) -> None:
     async def run() -> None:
         store = GatewayStore.open(tmp_path / "gateway.db")
