@@ -3,7 +3,7 @@
 Two signatures, in this order. All members of the amended terms **accept** them: that binds nobody to anything. Then members of the
 agreement that is amended **bind** themselves, each to one amendment: from then on they enter no round of that agreement. With q of these
 the amendment is in force. Binding comes last, so that no single member can leave the others bound to what never comes into force
-(docs/adr/0018).
+(docs/adr/0020).
 
 Under pins alone an amendment changes who takes part and what follows from that. What else stands in the terms stays; members that stay keep
 their identity keys, and each new one's fingerprint must be among the reader's pins. The full policy is not asked here.

@@ -9,12 +9,14 @@ simulates is useless to it, and a step to one that simulates the present one may
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tests.model.members import Guard, Member, Room, steps
 
 Move = tuple[Guard | None, int]
+Label = TypeVar("Label", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +48,24 @@ def unfold(start: Member, room: Room) -> Automaton:
 
 def reduced(full: Automaton) -> Automaton:
     """Return the smaller graph; reachability of whatever needs only enough of each count is unchanged."""
-    merged = _merged(full)
-    above = _simulators(merged)
-    moves = tuple(tuple(move for move in row if state not in above[move[1]]) for state, row in enumerate(merged.moves))
+    first, all_moves = merged(full.moves, full.gave)
+    gave = tuple(full.gave[state] for state in first)
+    above = _simulators(all_moves, gave)
+    moves = tuple(tuple(move for move in row if state not in above[move[1]]) for state, row in enumerate(all_moves))
     at_once = tuple(tuple(move for move in row if move[1] in above[state]) for state, row in enumerate(moves))
-    return Automaton(full.room, merged.records, moves, merged.gave, at_once)
+    return Automaton(full.room, tuple(full.records[state] for state in first), moves, gave, at_once)
 
 
-def _merged(full: Automaton) -> Automaton:
-    """Merge records that give the same away now and after each step (the coarsest bisimulation)."""
-    block = _numbered(full.gave)
+def merged(moves: Sequence[Sequence[tuple[Label, int]]], seen: Iterable[object]) -> tuple[list[int], list[tuple[tuple[Label, int], ...]]]:
+    """Merge states of which the same is seen, now and after each step (the coarsest bisimulation): a state of each sort, and its moves."""
+    block = _numbered(seen)
     while True:
-        finer = _numbered((block[state], frozenset((guard, block[to]) for guard, to in row)) for state, row in enumerate(full.moves))
+        finer = _numbered((block[state], frozenset((label, block[to]) for label, to in row)) for state, row in enumerate(moves))
         if max(finer) == max(block):
             break
         block = finer
     first = [block.index(number) for number in range(max(block) + 1)]
-    moves = tuple(tuple(dict.fromkeys((guard, block[to]) for guard, to in full.moves[state])) for state in first)
-    records, gave = tuple(full.records[state] for state in first), tuple(full.gave[state] for state in first)
-    return Automaton(full.room, records, moves, gave, tuple(() for _ in first))
+    return first, [tuple(dict.fromkeys((label, block[to]) for label, to in moves[state])) for state in first]
 
 
 def _numbered(keys: Iterable[object]) -> list[int]:
@@ -73,9 +74,9 @@ def _numbered(keys: Iterable[object]) -> list[int]:
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def _simulators(automaton: Automaton) -> list[set[int]]:
+def _simulators(moves: Sequence[tuple[Move, ...]], gave: Sequence[tuple[bool, ...]]) -> list[set[int]]:
     """Return for each state those that simulate it."""
-    states, moves, gave = range(len(automaton.moves)), automaton.moves, automaton.gave
+    states = range(len(moves))
     above = [{y for y in states if all(a <= b for a, b in zip(gave[x], gave[y], strict=True))} for x in states]
     shrank = True
     while shrank:

@@ -155,21 +155,26 @@ def _round_steps(member: Member, promise: Promise, room: Room) -> Iterator[Step]
 
 
 def _first_steps(member: Member, number: int) -> Iterator[Step]:
-    """Enter a round, or give RELEASE for a round that it is not in."""
+    """Enter a round, or give RELEASE for a round that it is not in.
+
+    Rounds of an amendment only once that is shown to be in force, also for who signed another amendment, or none; then it follows it.
+    """
     under = RULED_BY[number]
-    if under in {AGREEMENT, member.amendment} or AGREEMENT not in member.agreements:
-        yield Step(None, Act.RELEASE, number, member.having(Promise(number).released_by_me()))
+    released, entered = member.having(Promise(number).released_by_me()), member.having(Promise(number))
+    if under in {AGREEMENT, member.amendment}:
+        yield Step(None, Act.RELEASE, number, released)
     if any(promise.opened for promise in member.rounds):
         return  # its chain of certificates names the base version as spent
     try:
         promises.check_may_enter(number, member.rounds, member.amendment if under == AGREEMENT else None)
     except ProtocolError:
         return
-    entered = member.having(Promise(number))
     if under == AGREEMENT:
         yield Step(None, Act.ENTER, number, entered)
-    else:  # once it is shown to be in force, also for who signed another amendment, or none
-        yield Step(Guard(Kind.AMENDED, name=under), Act.ENTER, number, replace(entered, amendment=under))
+        return
+    in_force = Guard(Kind.AMENDED, name=under)
+    yield Step(in_force, Act.ENTER, number, replace(entered, amendment=under))
+    yield Step(in_force, Act.RELEASE, number, replace(released, amendment=under))
 
 
 def _amendment_steps(member: Member, room: Room) -> Iterator[Step]:

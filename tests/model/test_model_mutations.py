@@ -17,13 +17,13 @@ from parley_protocol.promises import Promise
 from tests.attacks.guards import Guard, every_guard, removed
 from tests.model.adversary import Size
 from tests.model.laws import broken_laws
-from tests.model.members import Room
+from tests.model.members import NEW, OTHER, Room
 from tests.model.openings import AMENDED, REPLACED, STAYS, TWO_AMENDMENTS, TWO_ROUNDS, Change, unchanged, world
 
 FOUR = unchanged(Size(4, 1, 1))
 Mutate = Callable[[pytest.MonkeyPatch], None]
 ONE_LIST = Room((1, 2), ("a",))
-LATE = Room((1, 2, 3), ("a",), ("new",))
+LATE = Room((1, 2, 3), ("a",), (NEW,))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ MUTATIONS = (
     Mutation("amends though not given up", over(not_given_up), None, AMENDED, REPLACED),
     Mutation("one RELEASE too few", fewer_releases),
     Mutation("one signature too few", lower_threshold),
-    Mutation("one signature too few on an amendment", lower_threshold, None, TWO_AMENDMENTS),
+    Mutation("one signature too few on an amendment", lower_threshold, None, Room((3, 4), ("a",), (NEW, OTHER))),
 )
 # Rules that another one upholds too: without them alone nothing goes wrong.
 BACKED = {
