@@ -36,7 +36,7 @@ from parley_crypto.masked import Context, MaskedOpening
 from parley_crypto.ring import RingVector
 from parley_gateway.app import GatewayService, control_path
 from parley_gateway.config import load
-from parley_gateway.sums import mapped, write_vector
+from parley_gateway.sums import mapped, write_sum
 from parley_party.client import GatewayClient
 from parley_party.config import GatewayLink
 from parley_protocol.limits import CHUNK_BYTES
@@ -127,7 +127,7 @@ def _open(folder: Path, bodies: dict[str, str], length: int, *, are_masked: bool
         for party in bodies:
             opening.remove_self(party, _seed(party))
         with (folder / "sums").open("wb") as file:
-            write_vector(file, opening.open())
+            write_sum(file, opening.open(), b"")
             os.fsync(file.fileno())
 
 

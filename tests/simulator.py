@@ -6,6 +6,7 @@ that see and may alter each message. Nothing of our own logic is faked.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -28,30 +29,29 @@ from parley_policies.negotiation.terms import (
     required_threshold,
 )
 from parley_protocol import opening
-from parley_protocol.bound import load_envelope, own_segments, public_state_digest
+from parley_protocol.bound import body_size, load_envelope, own_segments, public_state_digest, segment_size
 from parley_protocol.certificates import Chain, extend, verify_opened
-from parley_protocol.codec import WITHDRAWN, load_post, load_relay
+from parley_protocol.codec import WITHDRAWN, AnyPost, load_post, load_relay
 from parley_protocol.effects import OpenNow, SealNow, Send
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
-from parley_protocol.gateway_round import GatewayRound, GatewaySpec, Moment
+from parley_protocol.gateway_round import GatewayRound
+from parley_protocol.gateway_state import GatewaySpec, Moment
 from parley_protocol.ids import Phase
-from parley_protocol.messages import (
-    Boxes,
-    Certified,
-    Keys,
-    ListProposal,
-    Opened,
-    OpenedSegment,
-    RoundAborted,
-    SumOpened,
-)
-from parley_protocol.party_round import PartyRound, PartySpec, check_may_follow
+from parley_protocol.messages import Opened, OpenedSegment, SurvivorList
+from parley_protocol.party_round import PartyRound
+from parley_protocol.party_spec import PartySpec
 from parley_protocol.phases import Event
+from parley_protocol.promises import Promise, check_may_enter
+from parley_protocol.proving import check_sums
+from parley_protocol.relays import Post, ReleaseAsked, RoundRelay, SumOpened
+from parley_protocol.release import release_post
 
 from tests.member_secrets import secrets_of
 
 GATEWAY_KEY = SigningKey(hashlib.sha256(b"gateway").digest())
 START = hashlib.sha256(b"parameters").hexdigest()
+MEMBERS_KEY = hashlib.sha256(b"members' key").digest()
+GRAPH_SEED = hashlib.sha256(b"graph seed").digest()
 
 
 def party_key(party: str) -> SigningKey:
@@ -130,6 +130,7 @@ class SimParty:
     number: int = 0
     parameters: str = START
     state: PartyRound | None = None
+    promises: dict[int, Promise] = field(default_factory=dict)  # of earlier rounds
     body: bytes = b""
     refusals: list[str] = field(default_factory=list)
 
@@ -143,51 +144,46 @@ class SimParty:
 
     def spec(self, number: int) -> PartySpec:
         counted = frozenset(member.party for member in self.terms.members)
-        return PartySpec(self.terms, self.me, number, 0, self.base, self.parameters, self.chain, counted, {})
+        return PartySpec(self.terms, self.me, number, 0, self.base, self.parameters, self.chain, counted, {}, MEMBERS_KEY)
 
     def open(self, number: int) -> list[Send]:
         """Enter a round, unless an earlier one may still be opened."""
-        spec = self.spec(number)
+        if self.state is not None:
+            leaves = self.state.phase in {Phase.ADVERTISE, Phase.SHARE}
+            self.promises[self.state.spec.round] = self.state.promise.given_up() if leaves else self.state.promise
         try:
-            if self.state is not None:
-                check_may_follow(self.state, spec)
+            check_may_enter(number, self.promises.values(), None)
+            seed = hashlib.sha256(f"{self.me}/{number}/seed".encode()).digest()
+            self.state, effects = PartyRound.enter(self.spec(number), seed).advertise(self.key)
         except LocalProtocolError as error:
             self.refusals.append(str(error))
             return []
-        seed = hashlib.sha256(f"{self.me}/{number}/seed".encode()).digest()
-        self.state, effects = PartyRound(spec, seed).advertise(self.key)
         return [effect for effect in effects if isinstance(effect, Send)]
 
     def take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
         """Handle one message of the gateway; a refusal is kept and changes nothing."""
-        if self.state is None and kind != Event.OPENED:  # it was in no round yet; an opened sum it takes all the same
-            return []
+        message = load_relay(kind, raw)
         try:
-            return self._take(kind, raw, vector)
+            if isinstance(message, SumOpened):
+                self.close(message)
+                return []
+            if self.state is None or self.state.spec.round < message.round:
+                return self._from_outside(message)
+            return self._take(message, vector)
         except RemoteProtocolError as error:
             self.refusals.append(str(error))
             return []
 
-    def _take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
-        message = load_relay(kind, raw)
-        if isinstance(message, SumOpened):
-            self.close(message)
+    def _from_outside(self, message: RoundRelay) -> list[Send]:
+        """Answer a message of a round that this party is not in: it can only say that it never will be."""
+        if not isinstance(message, ReleaseAsked):
             return []
+        self.promises[message.round] = self.promises.get(message.round, Promise(message.round)).released_by_me()
+        return [release_post(self.terms, message.round, self.me, self.key)]
+
+    def _take(self, message: RoundRelay, vector: Callable[[str], RingVector]) -> list[Send]:
         assert self.state is not None
-        effects: tuple[object, ...]
-        match message:
-            case Keys():
-                self.state, effects = self.state.on_keys(message, self.key)
-            case Boxes():
-                self.state, effects = self.state.on_boxes(message)
-            case ListProposal():
-                self.state, effects = self.state.on_list(message, self.key)
-            case Certified():
-                self.state, effects = self.state.on_certified(message, self.key)
-            case RoundAborted():
-                self.state, effects = self.state.on_aborted(message)
-            case _:
-                raise AssertionError(kind)
+        self.state, effects = self.state.on_relay(message, self.key)
         sends = [effect for effect in effects if isinstance(effect, Send)]
         for effect in effects:
             if isinstance(effect, SealNow):
@@ -197,13 +193,32 @@ class SimParty:
 
     def close(self, message: SumOpened) -> None:
         """Step: check certificate and statement, and move to the next public state."""
-        certificate = load_envelope(message.certificate, "certificate")
+        certificate = self._certificate(message)
+        if SurvivorList.parse(certificate.payload).round <= self.chain.round:
+            return
         chain, listed = extend(self.chain, self.terms, certificate)
         opened = verify_opened(self.terms, listed, load_envelope(message.opened, "opened"))
+        if message.sums:  # small ones come along
+            self._prove(listed, base64.b64decode(message.sums))
         if self.state is not None and self.state.spec.round == listed.round:
             self.state, _ = self.state.on_opened()
+        self.promises = {}
         self.chain, self.number = chain, self.number + 1
         self.parameters = opened.digest()
+
+    def _prove(self, listed: SurvivorList, raw: bytes) -> None:
+        step, parts, start = self.terms.steps[listed.step], {}, 0
+        for name in listed.openable:
+            parts[name] = raw[start : start + segment_size(step, name)]
+            start += len(parts[name])
+        check_sums(self.terms, listed, parts, MEMBERS_KEY)
+
+    def _certificate(self, message: SumOpened) -> Envelope:
+        if message.certificate:
+            return load_envelope(message.certificate, "certificate")
+        if self.state is None or self.state.certificate is None or self.state.spec.round != message.round:
+            raise RemoteProtocolError(f"round {message.round}: opened without its certificate, which we do not hold")
+        return self.state.certificate
 
 
 @dataclass
@@ -219,6 +234,7 @@ class Simulation:
     chain: Chain | None = None
     bodies: dict[str, bytes] = field(default_factory=dict)
     sums: dict[str, RingVector] = field(default_factory=dict)
+    raw: dict[str, bytes] = field(default_factory=dict)  # opened sums with their tags, as the gateway hands them out
     plain: dict[tuple[str, str], RingVector] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
     inbox: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -226,8 +242,8 @@ class Simulation:
     order: list[str] = field(default_factory=list)  # in which parties answer; those not named come first, by id
 
     def __post_init__(self) -> None:
-        self.chain = Chain.start(self.terms.digest())
-        self.parties = {m.party: SimParty(self.terms, m.party, Chain.start(self.terms.digest())) for m in self.terms.members}
+        self.chain = Chain.start(self.terms.digest(), GRAPH_SEED)
+        self.parties = {m.party: SimParty(self.terms, m.party, Chain.start(self.terms.digest(), GRAPH_SEED)) for m in self.terms.members}
 
     @property
     def state(self) -> GatewayRound:
@@ -268,7 +284,7 @@ class Simulation:
             else:
                 self._deliver(to, kind, raw)
         self.round += 1
-        self.plain, self.bodies, self.sums = {}, {}, {}
+        self.plain, self.bodies, self.sums, self.raw = {}, {}, {}, {}
         present = frozenset(self.parties) - self.away
         self.gateway = GatewayRound.open(GatewaySpec(self.terms, self.round, 0, self.chain, present, self.now))
         for party in sorted(present, key=self._turn):
@@ -334,17 +350,18 @@ class Simulation:
 
     def post(self, party: str, kind: str, raw: bytes) -> None:
         """Hand a party's message to the gateway, which may refuse it."""
-        if self.state.phase in {Phase.CLOSED, Phase.ABORTED}:
+        if self.state.phase in {Phase.CLOSED, Phase.ABORTED, Phase.RELEASED}:
             return
         at = Moment(self.now, frozenset(self.away))
         post = load_post(kind, raw)
         if kind == WITHDRAWN:
+            assert isinstance(post, Post)
             self.gateway, effects = self.state.on_withdrawn(party, post, at)
         else:
             try:
                 self.gateway, effects = self.state.on_post(party, Event(kind), post, at)
             except RemoteProtocolError as error:
-                of_another_round = json.loads(Envelope.load(post.statement.encode()).payload)["round"] != self.round
+                of_another_round = round_of(post) != self.round
                 late = of_another_round or f" in {self.state.phase}: wanted" in str(error)
                 if self.tamper is None and not late:  # late statements are normal; anything else is a finding
                     raise
@@ -370,7 +387,8 @@ class Simulation:
         rebuilt = opening.rebuild(state)
         for name in state.listed.openable:
             members = [s.party for s in state.listed.survivors if s.party in step.segment(name).members]
-            self.sums[name] = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in members))
+            total, tags = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in members))
+            self.raw[name] = ring.to_bytes(total) + tags
         opened = Opened(
             study=self.terms.study,
             agreement=self.terms.digest(),
@@ -382,22 +400,33 @@ class Simulation:
                     name=name,
                     length=step.segment(name).length,
                     parties=len(state.listed.parties & set(step.segment(name).members)),
-                    body=blake3(ring.to_bytes(total)).hexdigest(),
+                    body=blake3(raw).hexdigest(),
                 )
-                for name, total in self.sums.items()
+                for name, raw in self.raw.items()
             ),
         ).sign(GATEWAY_KEY)
         self.chain, _ = extend(self.chain, self.terms, Envelope.load(state.certificate.dump()))
         self.heads.append(self.chain.head)
-        self.gateway, effects = state.on_opened(opened, self.now)
+        self.sums = check_sums(self.terms, state.listed, self.raw, MEMBERS_KEY)
+        inline = b"".join(self.raw[name] for name in state.listed.openable)
+        self.gateway, effects = state.on_opened(opened, self.now, inline)
         self._effects(effects)
 
-    def upload(self, party: str, segment: str) -> RingVector:
+    def upload(self, party: str, segment: str) -> opening.Sealed:
         """Return one segment of a party's uploaded body."""
-        step, offset = self.terms.steps[0], 0
-        for name in own_segments(step, self.state.live, party):
-            size = step.segment(name).length * step.encoding.width // 8
-            if name == segment:
-                return ring.from_bytes(self.bodies[party][offset : offset + size], step.segment(name).length, step.encoding.width)
-            offset += size
-        raise AssertionError(segment)
+        step = self.terms.steps[0]
+        names = own_segments(step, self.state.live, party)
+        start = body_size(step, names[: names.index(segment)])
+        raw, length, width = (
+            self.bodies[party][start : start + segment_size(step, segment)],
+            step.segment(segment).length,
+            step.encoding.width,
+        )
+        return ring.from_bytes(raw[: length * width // 8], length, width), raw[length * width // 8 :]
+
+
+def round_of(post: AnyPost) -> int:
+    """Return the round that a post says it is of."""
+    if isinstance(post, Post):
+        return int(json.loads(Envelope.load(post.statement.encode()).payload)["round"])
+    return post.round

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from parley_policies.enforcement.differencing import is_small_change
 from parley_policies.negotiation.terms import SegmentTerms, StepTerms
-from parley_protocol.bound import body_size
+from parley_protocol.bound import body_size, box_set_digest
 from parley_protocol.certificates import openable, verify_opened
 from parley_protocol.messages import Manifest, Opened, SurvivorList
 from parley_protocol.records import JoinedRound, Participation
@@ -77,7 +77,7 @@ def _require_floors(leaf: Leaf, trail: Trail, step: StepTerms, listed: SurvivorL
     order = [segment.name for segment in step.segments if segment.name in listed.openable]
     if not listed.openable or list(listed.openable) != order:
         raise leaf.fault(Check.FLOORS, f"{what}: wanted segments of {step.workload}, each once and in its order, got {listed.openable}")
-    allowed = openable(trail.terms, step, trail.chain, listed.parameters, listed.parties)
+    allowed = openable(trail.terms, step, trail.chain, listed.parameters, listed.parties, round_number=listed.round)
     for name in listed.openable:
         segment = step.segment(name)
         members = listed.parties & frozenset(segment.members)
@@ -150,7 +150,7 @@ def _require_manifest(leaf: Leaf, trail: Trail, party: str, listed: SurvivorList
         round=listed.round,
         base=listed.base,
         party=party,
-        boxes_from=listed.boxes_from,
+        boxes=box_set_digest(trail.terms, listed.round, listed.boxes_from),
         segments=joined.segments,
         size=joined.size,
         body=joined.body,

@@ -29,7 +29,7 @@ The sum must not wrap: headroom is checked before sealing (`fixedpoint`). Agains
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,23 +39,10 @@ from parley_crypto.derive import derive
 from parley_crypto.errors import MalformedError, VerificationError
 from parley_crypto.ring import RingVector, dtype_of
 from parley_crypto.tags import Tag
+from parley_crypto.tagsize import TAGS, WIDE, tag_bits
 
 Tags = tuple[int, int]
 _Words = NDArray[np.integer[Any]]
-
-TAGS: Final = 2
-_WIDE: Final = 64  # the width whose tags need words of two limbs
-
-
-def tag_bits(width: int) -> int:
-    """Return m, the bits of one tag, for a ring of `width` bits."""
-    dtype_of(width)
-    return 128 if width == _WIDE else 64
-
-
-def tag_bytes(width: int) -> int:
-    """Return how many bytes both tags take on the wire: little-endian, one after the other."""
-    return TAGS * tag_bits(width) // 8
 
 
 def to_bytes(pair: Tags, bits: int) -> bytes:
@@ -113,7 +100,7 @@ def _products(vector: RingVector, key: bytes) -> Tags:
         part = signed[start : start + count]
         lifted[1 : 1 + part.size] = part
         lifted[1 + part.size :] = 0
-        if width == _WIDE:
+        if width == WIDE:
             products.add_wide(np.frombuffer(raw, dtype="<u4").reshape(count, 4), lifted[: count + 1])
         else:
             products.add(np.frombuffer(raw, dtype="<i8"), lifted[: count + 1])

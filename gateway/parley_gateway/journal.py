@@ -23,8 +23,8 @@ from blake3 import blake3
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Document
 from parley_protocol.logentries import reach_of
-from parley_protocol.messages import LogProof
 from parley_protocol.problems import Slug
+from parley_protocol.relays import LogProof
 from parley_service.errors import ServiceError, StoreError
 
 from parley_gateway.entries import Entries, Message, Note
@@ -63,9 +63,9 @@ class Draft:
         """Sign a checkpoint over all leaves so far. Proofs of this draft are made after it."""
         self.entries.checkpoint = self._log.seal()
 
-    def prove(self, *, old_size: int, leaf: str, index: int) -> LogProof:
+    def prove(self, *, old_size: int, index: int) -> LogProof:
         """Return a proof under the newest checkpoint."""
-        return self._log.prove(old_size=old_size, leaf=leaf, index=index)
+        return self._log.prove(old_size=old_size, index=index)
 
     @property
     def size(self) -> int:

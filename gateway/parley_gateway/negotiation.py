@@ -26,10 +26,10 @@ from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.keyparts import KeyPart, check_boxes, graph_seed, read_key_part, with_path
-from parley_protocol.messages import LogProof
 from parley_protocol.negotiation import AcceptPost, Finalized, Move, StudyRequest, StudyState, Terminated, TermsProposed, require_move
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange, StudyEvent
+from parley_protocol.relays import LogProof
 from parley_service.errors import RequestError
 
 from parley_gateway.desk import Desk
@@ -289,7 +289,7 @@ class Negotiation:
         for party in record.members:
             size = self._desk.members.show(draft, party)
             if size not in proofs:
-                proofs[size] = draft.prove(old_size=size, leaf=text, index=leaf)
+                proofs[size] = draft.prove(old_size=size, index=leaf)
             finalized = Finalized(agreement=text, log=proofs[size], key_parts=key_parts, boxes=boxes[party])
             draft.send([party], Move.FINALIZED, record.id, finalized)
             record.answer(draft, replace(record.answers[party], boxes=""))

@@ -22,16 +22,18 @@ from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.certificates import Chain, openable
-from parley_protocol.codec import OPEN, WITHDRAWN, load_post
+from parley_protocol.codec import OPEN, WITHDRAWN, AnyPost, load_post
 from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.gateway_round import Effect, GatewayRound, GatewaySpec, Moment
+from parley_protocol.gateway_round import Effect, GatewayRound
+from parley_protocol.gateway_state import GatewaySpec, Moment
 from parley_protocol.ids import Phase
 from parley_protocol.limits import INLINE_BYTES
-from parley_protocol.messages import Opened, Post, RoundAborted, RoundOpen, SurvivorList
+from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.phases import GATEWAY, Event
 from parley_protocol.problems import Slug
 from parley_protocol.records import JoinedRound, StudyChange
+from parley_protocol.relays import Post, RoundAborted, RoundOpen
 from parley_service.errors import RequestError, StoreError
 from parley_service.logs import get_log
 
@@ -43,7 +45,7 @@ from parley_gateway.sums import open_round, sums_path
 TICK: Final = "tick"
 PAUSE_SECONDS: Final = 1.0  # after a round that was given up; doubled with each one in a row
 PAUSE_SECONDS_MAX: Final = 60.0
-_ORDER: Final = (Phase.ADVERTISE, Phase.SHARE, Phase.COLLECT, Phase.CONFIRM, Phase.REVEAL, Phase.CLOSED, Phase.ABORTED)
+_ORDER: Final = tuple(Phase)  # a post of an earlier phase came late
 _LOG: Final = get_log("parley.gateway.rounds")
 End = Callable[[Draft, StudyChange, str], None]
 
@@ -51,14 +53,14 @@ End = Callable[[Draft, StudyChange, str], None]
 class Rounds:
     """One running study's rounds. `end` writes the study's end into a draft; it is called once."""
 
-    def __init__(self, desk: Desk, terms: Terms, agreement: Envelope, leaf: int, *, last: int, end: End) -> None:
+    def __init__(self, desk: Desk, terms: Terms, graph_seed: bytes, leaf: int, *, last: int, end: End) -> None:
         self._desk: Final = desk
         self.terms: Final = terms
         self._end: Final = end
         self._members: Final = tuple(member.party for member in terms.members)
-        self._newest = (agreement.dump().decode(), leaf)  # what the next RoundOpen proves to be in the log
+        self._newest = leaf  # what the next RoundOpen proves to be in the log
         self._number = last
-        self.chain = Chain.start(terms.digest())
+        self.chain = Chain.start(terms.digest(), graph_seed)
         self._heads = [terms.digest()]  # the agreement, then each certificate
         self._done = [0] * len(terms.steps)
         self._joined: list[tuple[int, dict[str, JoinedRound]]] = []
@@ -83,7 +85,7 @@ class Rounds:
         self.chain = self.chain.certified(self.terms.steps[listed.step], listed)
         self._heads.append(self.chain.head)
         self._done[listed.step] += 1
-        self._newest = (entry.certificate, entry.leaf)
+        self._newest = entry.leaf
         self._joined.append(
             (
                 listed.round,
@@ -128,7 +130,7 @@ class Rounds:
         if state is None:
             return None
         at = self._moment()
-        if kind == WITHDRAWN:
+        if isinstance(post, Post) and kind == WITHDRAWN:
             after, effects = state.on_withdrawn(party, post, at)
         else:
             after, effects = state.on_post(party, Event(kind), post, at)
@@ -138,7 +140,7 @@ class Rounds:
         self._taken[party, post_id] = future
         return future
 
-    def _round_of(self, kind: str, post: Post) -> GatewayRound | None:
+    def _round_of(self, kind: str, post: AnyPost) -> GatewayRound | None:
         """Return the round that a post is for, or None if it comes too late; RemoteProtocolError if it comes too soon."""
         number = _round_number(post)
         state = self.state
@@ -200,9 +202,9 @@ class Rounds:
                     pass
 
     def _give_up(self, draft: Draft, reason: str, *, pause: bool) -> None:
-        """Write that the round was given up; the next one opens on the same base version."""
+        """Write that the round was given up, or released; the next one opens on the same base version."""
         state = self._current()
-        draft.entries.rounds.append(self._entry(state.spec, "aborted"))
+        draft.entries.rounds.append(self._entry(state.spec, "released" if state.phase is Phase.RELEASED else "aborted"))
         draft.entries.forgotten.append((self.terms.study, state.spec.round))
         draft.note(self.terms.study, reason)
         self._leave_round()
@@ -273,16 +275,17 @@ class Rounds:
 
     def _is_viable(self, step: int, present: frozenset[str]) -> bool:
         # the base version of the next round is the parties' to say: no sum has been opened from it yet
-        return len(present) >= self.terms.threshold and bool(openable(self.terms, self.terms.steps[step], self.chain, "", present))
+        return len(present) >= self.terms.threshold and bool(
+            openable(self.terms, self.terms.steps[step], self.chain, "", present, round_number=self._number + 1)
+        )
 
     def _announce(self, draft: Draft, spec: GatewaySpec) -> None:
         """Send RoundOpen to the expected, each with a proof from the log it was shown last. Most were shown the same."""
-        leaf, index = self._newest
         by_size: dict[int, list[str]] = {}
         for party in sorted(spec.expected):
             by_size.setdefault(self._desk.members.show(draft, party), []).append(party)
         for size, parties in by_size.items():
-            proof = draft.prove(old_size=size, leaf=leaf, index=index)
+            proof = draft.prove(old_size=size, index=self._newest)
             relay = RoundOpen(agreement=self.terms.digest(), round=spec.round, step=spec.step, previous=self.chain.head, log=proof)
             draft.send(parties, OPEN, self.terms.study, relay)
 
@@ -445,8 +448,10 @@ class Rounds:
         return tuple(sorted(set(self._members) - self._desk.presence.present(self._members, self._desk.clock())))
 
 
-def _round_number(post: Post) -> int:
+def _round_number(post: AnyPost) -> int:
     """Return the round that a statement says it is of, to choose what to check it against. Nothing is believed yet."""
+    if not isinstance(post, Post):
+        return post.round
     payload = load_envelope(post.statement, "statement").payload
     try:
         number = json.loads(payload)["round"]
@@ -462,10 +467,11 @@ def _replayed(state: GatewayRound, event: RoundEvent) -> tuple[GatewayRound, tup
     match event.kind:
         case "tick":
             return state.on_tick(at)
-        case "withdrawn":
-            return state.on_withdrawn(event.party, load_post(event.kind, event.body), at)
         case kind:
-            return state.on_post(event.party, Event(kind), load_post(kind, event.body), at)
+            post = load_post(kind, event.body)
+            if isinstance(post, Post) and kind == WITHDRAWN:
+                return state.on_withdrawn(event.party, post, at)
+            return state.on_post(event.party, Event(kind), post, at)
 
 
 def _small(path: Path) -> bytes:

@@ -21,10 +21,10 @@ from parley_protocol.bound import load_envelope
 from parley_protocol.codec import POSTS
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import STUDIES_PER_PARTY
-from parley_protocol.messages import Post
 from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, AcceptPost, Changed, Move, StudyState, load_move, require_move
 from parley_protocol.problems import Slug
 from parley_protocol.records import RECORD, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
+from parley_protocol.relays import Post
 from parley_service.errors import RequestError
 from parley_service.logs import get_log
 
@@ -81,11 +81,10 @@ class Studies:
     def _begin(self, record: StudyRecord, *, last: int) -> Rounds:
         if record.terms is None:
             raise RequestError(f"study {record.id} has no terms", problem=Slug.INTERNAL)
-        agreement = load_envelope(record.entry.agreement, "agreement")
         rounds = Rounds(
             self._desk,
             record.terms,
-            agreement,
+            record.graph_seed(),
             record.entry.leaf,
             last=last,
             end=lambda draft, change, reason: self._close(record, draft, change, reason),

@@ -16,14 +16,14 @@ from blake3 import blake3
 from parley_crypto import ring
 from parley_crypto.ring import RingVector
 from parley_protocol import opening
-from parley_protocol.bound import own_segments
+from parley_protocol.bound import body_size, own_segments, segment_size
 from parley_protocol.errors import LocalProtocolError
 from parley_protocol.gateway_round import GatewayRound
 from parley_protocol.messages import Opened, OpenedSegment, SurvivorList
 
 
 def sums_path(folder: Path, study: str, number: int) -> Path:
-    """Return the file of a round's opened sums: the opened segments' ring bytes, one after the other in the step's order."""
+    """Return the file of a round's opened sums: the opened segments' sums, each with its tags, in the step's order."""
     return folder / study / f"{number}.sums"
 
 
@@ -41,8 +41,8 @@ def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> O
         for name in listed.openable:
             terms = step.segment(name)
             members = [party for party in sorted(listed.parties) if party in terms.members]
-            total = opening.open_segment(state, rebuilt, name, _uploads(state, bodies, members, name))
-            digest = write_vector(file, total)
+            total, tags = opening.open_segment(state, rebuilt, name, _uploads(state, bodies, members, name))
+            digest = write_sum(file, total, tags)
             segments.append(OpenedSegment(name=name, length=terms.length, parties=len(members), body=digest))
         file.flush()
         os.fsync(file.fileno())
@@ -64,16 +64,20 @@ def _listed(state: GatewayRound) -> SurvivorList:
     return state.listed
 
 
-def _uploads(state: GatewayRound, bodies: Mapping[str, Path], members: list[str], name: str) -> Iterator[RingVector]:
+def _uploads(state: GatewayRound, bodies: Mapping[str, Path], members: list[str], name: str) -> Iterator[opening.Sealed]:
     step = state.spec.workload
-    dtype = ring.dtype_of(step.encoding.width)
+    length, width = step.segment(name).length, step.encoding.width
     for party in members:
-        offset = 0
-        for segment in own_segments(step, state.live, party):
-            if segment == name:
-                break
-            offset += step.segment(segment).length * dtype.itemsize
-        yield mapped(bodies[party], offset, step.segment(name).length, step.encoding.width)
+        segments = own_segments(step, state.live, party)
+        offset = body_size(step, segments[: segments.index(name)])
+        tags_at = offset + length * width // 8
+        yield mapped(bodies[party], offset, length, width), _read(bodies[party], tags_at, offset + segment_size(step, name))
+
+
+def _read(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
 
 
 def mapped(path: Path, offset: int, length: int, width: int) -> RingVector:
@@ -81,11 +85,12 @@ def mapped(path: Path, offset: int, length: int, width: int) -> RingVector:
     return np.memmap(path, dtype=ring.dtype_of(width), mode="r", offset=offset, shape=(length,))
 
 
-def write_vector(file: BinaryIO, vector: RingVector) -> str:
-    """Write a vector's wire bytes and return their BLAKE3, without a copy of them."""
+def write_sum(file: BinaryIO, vector: RingVector, tags: bytes) -> str:
+    """Write a sum's wire bytes, its tags after it, and return their BLAKE3, without a copy of the vector."""
     raw = vector.astype(vector.dtype.newbyteorder("<"), copy=False).data.cast("B")
     file.write(raw)
-    return blake3(raw).hexdigest()
+    file.write(tags)
+    return blake3(raw).update(tags).hexdigest()
 
 
 def _sync(folder: Path) -> None:

@@ -16,8 +16,8 @@ from parley_crypto.checkpoint import Checkpoint, parse_and_verify
 from parley_crypto.keys import SigningKey
 from parley_crypto.merkle import Tree, leaf_hash
 from parley_protocol.logentries import Reach
-from parley_protocol.messages import LogProof
 from parley_protocol.problems import Slug
+from parley_protocol.relays import LogProof
 from parley_service.errors import RequestError, StoreDamagedError
 
 from parley_gateway.entries import Leaf
@@ -66,15 +66,14 @@ class TransparencyLog:
         """Serve this checkpoint from now on: it is on the disk."""
         self.published = checkpoint
 
-    def prove(self, *, old_size: int, leaf: str, index: int) -> LogProof:
-        """Return the newest checkpoint, its consistency with `old_size` leaves, and where `leaf` stands in it."""
+    def prove(self, *, old_size: int, index: int) -> LogProof:
+        """Return the newest checkpoint, its consistency with `old_size` leaves, and where the leaf at `index` stands in it."""
         size, note = self.newest
         consistency = self._tree.consistency_proof(old_size, size) if old_size else ()
         return LogProof(
             checkpoint=note,
             old_size=old_size,
             consistency=tuple(node.hex() for node in consistency),
-            leaf=leaf,
             index=index,
             inclusion=tuple(node.hex() for node in self._tree.inclusion_proof(index, size)),
         )

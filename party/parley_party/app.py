@@ -25,8 +25,8 @@ from typing import Final
 from parley_policies.enforcement.guard import Guard, Leaving
 from parley_policies.model.loader import PolicyFile
 from parley_policies.model.profiles import check_place
-from parley_protocol.messages import Post
 from parley_protocol.records import RECORD, SALT_BYTES, PolicyActivated, salted_digest
+from parley_protocol.relays import Post
 from parley_service.control import ControlServer
 from parley_service.database import Database, migrate, open_engine
 from parley_service.errors import ConfigError

@@ -229,7 +229,10 @@ def _doubt(spec: ColumnSpec, mapped: MappedColumn, facts: ColumnFacts) -> str:
     return ""
 
 
+_NORMAL: Final = 1e-300  # below it a float has fewer digits than it prints
+
+
 def _outward(value: float, *, down: bool) -> str:
     """Return `value` with three digits, rounded down or up."""
     rounded = Context(prec=_DIGITS, rounding=ROUND_FLOOR if down else ROUND_CEILING).create_decimal(repr(value))
-    return f"{float(rounded):g}"
+    return f"{rounded:g}" if value and abs(value) < _NORMAL else f"{float(rounded):g}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from parley_crypto.errors import CryptoError
+from parley_crypto.signing import Envelope
 from parley_learning.errors import LearningError
 from parley_policies.enforcement.guard import Standing
 from parley_policies.errors import PolicyError
@@ -23,7 +24,6 @@ from parley_policies.negotiation.terms import GatewayTerms
 from parley_protocol.bound import load_envelope
 from parley_protocol.codec import RELAYS, load_relay
 from parley_protocol.errors import ProtocolError, RemoteProtocolError
-from parley_protocol.messages import Boxes, Certified, Keys, ListProposal, LogProof, RoundAborted, RoundOpen, SumOpened
 from parley_protocol.negotiation import (
     ENDED,
     Changed,
@@ -35,6 +35,19 @@ from parley_protocol.negotiation import (
     load_move,
 )
 from parley_protocol.problems import Slug
+from parley_protocol.proving import SumNotProvenError
+from parley_protocol.relays import (
+    Boxes,
+    Certified,
+    Keys,
+    ListProposal,
+    LogProof,
+    ReleaseAsked,
+    Released,
+    RoundAborted,
+    RoundOpen,
+    SumOpened,
+)
 from parley_service.logs import get_log
 
 from parley_party.client import GatewayClient, Message
@@ -186,6 +199,8 @@ class Federation:
                 await self._on_round(message, change)
             else:
                 await self._on_study(message, change)
+        except SumNotProvenError as error:
+            await self._halt(self.runs[message.study], str(error), change)
         except _BROKEN as error:
             _LOG.warning("message passed over", federation=self.name, study=message.study, kind=message.kind, reason=str(error))
             body = json.dumps({"message": message.kind, "seq": message.seq, "reason": str(error)})
@@ -199,7 +214,7 @@ class Federation:
             case TermsProposed() as proposed:
                 await self.negotiation.on_terms(message.study, proposed, change)
             case Finalized() as finalized:
-                seen = await self._proven(finalized.log, load_envelope(finalized.agreement, "agreement").payload_digest)
+                seen = await self._proven(finalized.log, load_envelope(finalized.agreement, "agreement"))
                 change = Change(cursor=change.cursor, log=(seen.size, seen.root))
                 agreement = await self.negotiation.on_finalized(message.study, finalized, change)
                 self._seen = seen
@@ -218,30 +233,44 @@ class Federation:
         if run is None:
             raise RemoteProtocolError(f"message {message.kind}: study {message.study} does not run here", problem=Slug.UNKNOWN_STUDY)
         relay = load_relay(message.kind, message.body)
-        if getattr(relay, "agreement", None) != run.math.terms.digest():
+        if relay.agreement != run.math.terms.digest():
             raise RemoteProtocolError(f"message {message.kind}: it names another agreement than ours on {message.study}")
         match relay:
             case RoundOpen():
-                seen = await self._proven(relay.log, relay.previous)
-                await run.on_open(relay, Change(cursor=change.cursor, log=(seen.size, seen.root)))
-                self._seen = seen
+                await self._on_open(run, relay, change)
             case Keys() | Boxes() | ListProposal() | Certified():
                 await run.on_relay(relay, message.kind, message.body.decode(), change, self._resume)
             case RoundAborted():
                 await run.on_aborted(relay, change)
+            case ReleaseAsked():
+                await run.on_release(relay, change)
+            case Released():
+                await run.on_released(relay, message.body.decode(), change)
             case SumOpened():
                 await run.on_sum(relay, change)
             case _:
                 raise RemoteProtocolError(f"message {message.kind}: not of a round")
 
-    async def _proven(self, proof: LogProof, digest: str) -> SeenLog:
-        """Check that what counts stands in the log, and that the log extends what this party saw last."""
+    async def _on_open(self, run: StudyRun, relay: RoundOpen, change: Change) -> None:
+        leaf = await run.leaf_before(relay, change)
+        if leaf is None:  # a round that is past
+            return
+        seen = await self._proven(relay.log, leaf)
+        await run.on_open(relay, Change(cursor=change.cursor, log=(seen.size, seen.root)))
+        self._seen = seen
+
+    async def _halt(self, run: StudyRun, reason: str, change: Change) -> None:
+        _LOG.error("study halted", federation=self.name, study=run.study, reason=reason)
+        await self.negotiation.halt(run.study, run.chain, run.certified, reason, change)
+        await self.runs.pop(run.study).close()
+
+    async def _proven(self, proof: LogProof, leaf: Envelope) -> SeenLog:
+        """Check that the leaf that counts stands in the log, and that the log extends what this party saw last."""
         checkpoint = self._seen.read(proof.checkpoint)
         consistency = proof.consistency
         if proof.old_size != self._seen.size and 0 < self._seen.size <= checkpoint.size:
             consistency = tuple(await self.client.consistency(self._seen.size, checkpoint.size))
-        if self._seen.proven(proof).payload_digest != digest:
-            raise RemoteProtocolError("log: the proven leaf is not the one that counts", problem=Slug.VERIFICATION_FAILED)
+        self._seen.check_holds(leaf, proof)
         return self._seen.advanced(checkpoint, consistency)
 
     # studies

@@ -13,10 +13,9 @@ from parley_crypto.errors import CryptoError
 from parley_crypto.keys import VerifyKey
 from parley_crypto.merkle import leaf_hash, verify_consistency, verify_inclusion
 from parley_crypto.signing import Envelope
-from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.messages import LogProof
 from parley_protocol.problems import Slug
+from parley_protocol.relays import LogProof
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,11 @@ class SeenLog:
                 raise RemoteProtocolError(f"log: it was rewritten, or forked: {error}", problem=Slug.VERIFICATION_FAILED) from error
         return SeenLog(self.key, self.origin, checkpoint.size, checkpoint.root.hex())
 
-    def proven(self, proof: LogProof) -> Envelope:
-        """Return the leaf of a proof once it is shown to stand in the proof's checkpoint."""
+    def check_holds(self, leaf: Envelope, proof: LogProof) -> None:
+        """Return if a leaf stands in the proof's checkpoint; RemoteProtocolError otherwise."""
         checkpoint = self.read(proof.checkpoint)
         inclusion = [bytes.fromhex(node) for node in proof.inclusion]
-        envelope = load_envelope(proof.leaf, "leaf")
         try:
-            verify_inclusion(leaf_hash(envelope.dump()), proof.index, checkpoint.size, inclusion, checkpoint.root)
+            verify_inclusion(leaf_hash(leaf.dump()), proof.index, checkpoint.size, inclusion, checkpoint.root)
         except CryptoError as error:
             raise RemoteProtocolError(f"log: the leaf does not stand in it: {error}", problem=Slug.VERIFICATION_FAILED) from error
-        return envelope

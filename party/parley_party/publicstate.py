@@ -160,6 +160,7 @@ class StudyMath:
         for name, total in sums.items():
             members = listed.parties & frozenset(step.segment(name).members)
             weight = sum(self.terms.member(party).weight for party in members)
+            encoding.check_norm(total, self.terms.clip_bound * weight / self._largest_weight())
             means[name] = encoding.decode(total) * (float(self._largest_weight()) / float(weight))
         return replace(moved, parameters=apply_step(layout(self.learning.model), state.parameters, means))
 

@@ -1,8 +1,9 @@
 """One finalized study at a party: its chain, public state, and the one round that may be open.
 
 This file carries out what `party_round` decides: it records each event with the messages it causes in one transaction, before anything
-leaves; a restart replays the events of the open round. A base version enters one round only; once its update is sealed, that round can
-only be finished.
+leaves; a restart replays the events of the open round. Once an update is sealed its round can only be finished, or released: then enough
+members have destroyed their shares, and the same base version may enter another round. Where this party releases, its round's secrets and
+events are erased in the transaction that writes its word for it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from blake3 import blake3
-from parley_crypto import ring
 from parley_crypto.errors import CryptoError
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope
@@ -28,43 +27,48 @@ from parley_policies.errors import Refused
 from parley_policies.negotiation.proposal import PREPROCESS
 from parley_protocol.bound import load_envelope
 from parley_protocol.certificates import Chain, extend, verify_opened
-from parley_protocol.codec import WITHDRAWN
+from parley_protocol.codec import WITHDRAWN, load_relay
+from parley_protocol.cohort import Cohort
 from parley_protocol.effects import SealNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import (
+from parley_protocol.messages import SurvivorList, Withdrawn
+from parley_protocol.party_round import Effect, PartyRound
+from parley_protocol.party_spec import PartySpec
+from parley_protocol.phases import Event
+from parley_protocol.proving import SumNotProvenError
+from parley_protocol.relays import (
     Boxes,
     Certified,
     Keys,
     ListProposal,
-    Opened,
     Post,
+    ReleaseAsked,
+    Released,
     RoundAborted,
     RoundOpen,
     SumOpened,
-    SurvivorList,
-    Withdrawn,
 )
-from parley_protocol.party_round import Effect, PartyRound, PartySpec
-from parley_protocol.phases import Event
+from parley_protocol.release import release_post, verify_released
 from parley_service.logs import get_log
 from parley_service.sealedfile import write_atomic
 
+from parley_party.bodies import body_path
 from parley_party.client import GatewayClient
 from parley_party.computing import Computing, Vectors
+from parley_party.entering import LOST, OVER, RELEASED, RELEASING, Entrance, promise_of
 from parley_party.errors import PartyError, TrainerError
 from parley_party.fence import Fence, FenceState
 from parley_party.house import House
 from parley_party.outbox import SMALL_BYTES, Outbox
 from parley_party.publicstate import PublicState, StudyMath
 from parley_party.store import Change, Outgoing, PartyStore, members_json
+from parley_party.sums import fetch_sums
 from parley_party.tables import CertificateRow, EvidenceRow, RegisteredSumRow, RoundRow, VersionRow
 
 _LOG: Final = get_log("rounds")
 _OUTWARD: Final = "this party's rules do not permit its part in this round"
 T = TypeVar("T")
-DAY_SECONDS: Final = 86_400
-_BEGUN: Final = frozenset({"", "opened", "passed"})  # rounds that were given up before any update do not count
 Relay = Keys | Boxes | ListProposal | Certified
 Resume = Callable[[Callable[[], Awaitable[None]]], None]  # run this under the federation's lock, soon
 
@@ -100,12 +104,19 @@ class StudyRun:
         self._client = client
         self.computing = computing
         self._folder = folder
-        self.chain = Chain.start(math.terms.digest())
+        self._entrance = Entrance(math, standing, house, store)
+        self.chain = Chain.start(math.terms.digest(), math.keys.graph_seed)
+        self._newest = standing.agreement.envelope
         self.state = math.first()
         self.open: OpenRound | None = None
         self.fence: Fence | None = None  # after a restore
         self._rows: dict[int, RoundRow] = {}  # every round entered, as the store holds them
         self._sealing: set[asyncio.Task[None]] = set()
+
+    @property
+    def certified(self) -> int:
+        """Certified rounds so far."""
+        return self.state.number
 
     @property
     def study(self) -> str:
@@ -121,7 +132,8 @@ class StudyRun:
         """
         self.fence = await self._store.fence(self.study)
         for kept in await self._store.certificates(self.study):
-            self.chain, _ = extend(self.chain, self.math.terms, Envelope.load(kept.certificate.encode()))
+            self._newest = Envelope.load(kept.certificate.encode())
+            self.chain, _ = extend(self.chain, self.math.terms, self._newest)
         version = await self._store.newest_version(self.study)
         if version is None:
             await self._outbox.apply(Change(version=self._version_row(self.state)))
@@ -129,14 +141,19 @@ class StudyRun:
             self.state = PublicState.load(version.state)
         self._rows = {row.number: row for row in await self._store.rounds(self.study)}
         for row in self._rows.values():
-            if not row.outcome:
+            if row.outcome == RELEASING:
+                spec = self._entrance.spec(self.state, self.chain, row.number, row.entered)
+                self.open = OpenRound(row, PartyRound(spec, b"", promise_of(row), Phase.RELEASE))
+            elif not row.outcome:
                 await self._replay(row)
         if self.open is not None and self.open.state.phase is Phase.COLLECT:
             self._seal_later(self.open, resume)
 
     async def _replay(self, row: RoundRow) -> None:
         seed = self._house.keys.storage.open(row.seed, self.study, row.number)
-        state, _ = PartyRound(self._spec(row.number, row.entered), seed).advertise(self._house.keys.identity)
+        state, _ = PartyRound.enter(self._entrance.spec(self.state, self.chain, row.number, row.entered), seed).advertise(
+            self._house.keys.identity
+        )
         for kind, body in await self._store.events(self.study, row.number):
             state, _ = self._step(state, kind, body)
         self.open = OpenRound(row, state)
@@ -149,42 +166,35 @@ class StudyRun:
         return task
 
     def _step(self, state: PartyRound, kind: str, body: str) -> tuple[PartyRound, tuple[Effect, ...]]:
-        key = self._house.keys.identity
-        match kind:
-            case Event.KEYS:
-                return state.on_keys(Keys.model_validate_json(body), key)
-            case Event.BOXES:
-                return state.on_boxes(Boxes.model_validate_json(body))
-            case Event.SEALED:
-                return state.on_sealed(load_envelope(body, "manifest"))
-            case Event.LIST:
-                return state.on_list(ListProposal.model_validate_json(body), key)
-            case Event.CERTIFIED:
-                return state.on_certified(Certified.model_validate_json(body), key)
-            case _:
-                raise RemoteProtocolError(f"round {state.spec.round}: {kind} is no event of a party")
+        if kind == Event.SEALED:
+            return state.on_sealed(load_envelope(body, "manifest"))
+        return state.on_relay(load_relay(kind, body.encode()), self._house.keys.identity)
 
     # opening
 
-    async def on_open(self, opened: RoundOpen, change: Change) -> None:
-        """Enter a round that the gateway opens. `change` holds the cursor and the checkpoint that the caller verified."""
+    async def leaf_before(self, opened: RoundOpen, change: Change) -> Envelope | None:
+        """Return the newest certificate, before the first one the agreement, as it must stand in the log; None if the round is past."""
         if opened.round <= max(self.chain.round, *self._rows, await self._fenced()):
             stays_out = await self._stays_out(opened) if self.fence is not None else ()
             await self._outbox.apply(replace(change, outgoing=stays_out))
-            return
+            return None
         if opened.previous != self.chain.head:
             await self.catch_up()
+        return self._newest
+
+    async def on_open(self, opened: RoundOpen, change: Change) -> None:
+        """Enter a round that the gateway opens. `change` holds the cursor and the checkpoint that the caller verified."""
         if opened.previous != self.chain.head or opened.step != self.state.step:
             raise RemoteProtocolError(
                 f"round {opened.round}", wanted=f"a successor of {self.chain.head[:16]}…", got=f"one of {opened.previous[:16]}…"
             )
         if self.open is not None:
             raise RemoteProtocolError(f"round {opened.round}: round {self.open.row.number} is open here and can only be finished")
-        entered = await self._entered()
-        spec = self._spec(opened.round, entered)
-        self._check_unused(spec.base)
+        entered = await self._entrance.entered(self.state)
+        spec = self._entrance.spec(self.state, self.chain, opened.round, entered)
+        self._entrance.check_unused(spec, self._rows.values())
         try:
-            verdict = await self._may_begin(spec)
+            verdict = await self._entrance.may_begin(spec, self._rows.values(), self.computing.people)
         except Refused as error:
             _LOG.warning("round not entered", study=self.study, round=opened.round, reason=str(error))
             refused = self._evidence("refused", {"round": opened.round, "message": "open", "reason": str(error)})
@@ -192,7 +202,7 @@ class StudyRun:
             await self._outbox.apply(Change(cursor=change.cursor, log=change.log, evidence=(refused,), outgoing=stays_out))
             return
         seed = secrets.token_bytes(32)
-        state, effects = PartyRound(spec, seed).advertise(self._house.keys.identity)
+        state, effects = PartyRound.enter(spec, seed).advertise(self._house.keys.identity)
         row = RoundRow(
             study=self.study,
             number=opened.round,
@@ -222,53 +232,7 @@ class StudyRun:
         """Tell the others not to wait for a party that was restored while this round was open."""
         if opened.previous != self.chain.head:
             return ()
-        return (self._withdrawn(self._spec(opened.round, await self._entered())),)
-
-    def _spec(self, number: int, entered: str) -> PartySpec:
-        own = json.loads(entered)
-        return PartySpec(
-            terms=self.math.terms,
-            me=self._house.me,
-            round=number,
-            step=self.state.step,
-            base=self.math.base(self.state),
-            parameters=self.math.parameters(self.state),
-            chain=self.chain,
-            counted=frozenset(own["counted"]),
-            own_floors=own["floors"],
-            earlier={name: tuple(frozenset(members) for members in lists) for name, lists in own["earlier"].items()},
-        )
-
-    async def _entered(self) -> str:
-        """Return what this party's own checks of the next round rest on, as the store keeps it."""
-        step = self.math.workload(self.state)
-        earlier: dict[str, list[list[str]]] = {}
-        if step.workload == PREPROCESS:  # it asks the same of a dataset in every study, so earlier answers count
-            rows = await self._store.registered(self._standing.dataset, self.math.contents())
-            earlier[step.segments[0].name] = [
-                json.loads(members) for members in {row.members: None for row in rows if row.study != self.study}
-            ]
-        counted = sorted(self._house.counted(self.math.terms))
-        return json.dumps({"counted": counted, "floors": self._house.own_floors(step), "earlier": earlier})
-
-    def _check_unused(self, base: str) -> None:
-        for row in self._rows.values():
-            if row.base == base and (row.sealed or not row.outcome):
-                raise RemoteProtocolError(f"round {row.number} used this base version: it waits to be finished, and no other is entered")
-
-    async def _may_begin(self, spec: PartySpec) -> EvidenceRow:
-        begun = [row for row in self._rows.values() if row.outcome in _BEGUN]
-        verdict = self._house.guard.check_round(
-            self._standing,
-            step=spec.step,
-            round_number=spec.round,
-            segments=self._house.own_segments(spec.workload),
-            people=self.computing.people,
-            rounds_begun=len(begun),
-            rounds_in_24_hours=await self._store.rounds_since(self._house.clock() - DAY_SECONDS),
-            now=self._house.now(),
-        )
-        return self._house.evidence_of(verdict)
+        return (self._withdrawn(self._entrance.spec(self.state, self.chain, opened.round, await self._entrance.entered(self.state))),)
 
     # relays
 
@@ -280,8 +244,9 @@ class StudyRun:
             return
         try:
             state, effects = self._step(current.state, kind, body)
-            if self.fence is not None and kind in {Event.KEYS, Event.BOXES}:  # boxes prove it; few keys tell while leaving costs nothing
-                answered = set(state.boxes_from or state.adverts) - {self._house.me}
+            if self.fence is not None and kind in {Event.KEYS, Event.BOXES}:
+                # boxes prove that others answered; where keys are too few already, it is told while they lose nothing
+                answered = set(state.held or state.keys) - {self._house.me}
                 self.fence.check_seal(self.math.terms, state.spec.round, others=len(answered))
             evidence = self._house.may_answer(self._standing, kind, current.row.number)
         except (RemoteProtocolError, Refused) as error:
@@ -309,6 +274,73 @@ class StudyRun:
         statement = Withdrawn.model_validate({**spec.bound(), "party": spec.me, "reason": _OUTWARD}).sign(self._house.keys.identity)
         post = Post(statement=statement.dump().decode())
         return Outgoing(self.study, spec.round, WITHDRAWN, post.canonical().decode(), agreement=spec.agreement)
+
+    # releasing
+
+    async def on_release(self, asked: ReleaseAsked, change: Change) -> None:
+        """Destroy what this party holds of a round that cannot be finished, and say so; or refuse, if it has revealed."""
+        current, number = self.open, asked.round
+        if current is not None and number == current.row.number:
+            try:
+                if self.fence is not None:
+                    self.fence.check_release(number, sealed=current.row.sealed)
+                state, effects = current.state.on_release(asked, self._house.keys.identity)
+            except RemoteProtocolError as error:
+                await self._refuse(current, Event.RELEASE, error, change)
+                return
+            await self._destroy(current.row, effects, asked.reason, change)
+            self._stop_computing(current)
+            current.state = state
+            return
+        row = self._rows.get(number)
+        if number <= self.chain.round or (row is not None and row.outcome in {*OVER, RELEASED}):
+            await self._outbox.apply(change)
+            return
+        if self.fence is not None:
+            self.fence.check_release(number, sealed=False)
+        if row is None:  # it was never entered, and from here on never will be
+            base, parameters = self.math.base(self.state), self.math.parameters(self.state)
+            row = RoundRow(study=self.study, number=number, step=self.state.step, base=base, parameters=parameters, entered="", seed=b"")
+        effects = (release_post(self.math.terms, number, self._house.me, self._house.keys.identity),)
+        row.outcome = row.outcome or "absent"
+        await self._destroy(row, effects, asked.reason, change, outcome=row.outcome)
+        self._rows[number] = row
+
+    async def _destroy(self, row: RoundRow, effects: tuple[Effect, ...], reason: str, change: Change, outcome: str = RELEASING) -> None:
+        """Erase a round's secrets and events in the transaction that writes our word for it."""
+        row.outcome, row.reason, row.seed = outcome, reason[:2_000], b""
+        row.closed_at = self._house.clock()
+        verdict = self._house.may_send(Leaving.RELEASE, self._standing, row.number)
+        await self._outbox.apply(
+            Change(
+                cursor=change.cursor,
+                round=row,
+                forget_events_of=(self.study, row.number),
+                outgoing=self._messages(row.number, effects),
+                evidence=(verdict,),
+            )
+        )
+        body_path(self._folder, self.study, row.number).unlink(missing_ok=True)
+
+    async def on_released(self, proof: Released, body: str, change: Change) -> None:
+        """End a round that nobody can open any more: its base version can be used again. The proof is kept."""
+        current, lost = self.open, self._rows.get(proof.round)
+        if lost is not None and lost.outcome == LOST:  # its base version was spent by who this party was before the restore
+            cohort = Cohort(self.math.terms, self.math.terms.steps[lost.step], proof.round, self.math.keys.graph_seed)
+            verify_released(cohort, proof, cohort.members)
+            lost.outcome, lost.proof = RELEASED, body
+            await self._outbox.apply(replace(change, round=lost))
+            return
+        if current is None or proof.round != current.row.number:
+            await self._outbox.apply(change)
+            return
+        try:
+            current.state.on_released(proof)
+        except RemoteProtocolError as error:
+            await self._refuse(current, Event.RELEASED, error, change)
+            return
+        current.row.proof = body
+        await self._close(current, RELEASED, current.row.reason or "enough parties destroyed their shares", change)
 
     # sealing
 
@@ -343,7 +375,7 @@ class StudyRun:
             # No update, but the shares are here: the round stays open, so that this party can still confirm and reveal.
             await self._outbox.apply(Change(evidence=(evidence,), outgoing=(self._withdrawn(current.state.spec),)))
             return
-        path = self._body_path(current.row.number)
+        path = body_path(self._folder, self.study, current.row.number)
         state, effects = await self._aside(mine, partial(self._sealed, current, mine, path))
         if state.manifest is None:
             raise RemoteProtocolError("sealed without a manifest")
@@ -381,17 +413,25 @@ class StudyRun:
 
     async def on_sum(self, notice: SumOpened, change: Change) -> None:
         """Take an opened round: verify, fetch the sums, step, and write it all down."""
-        certificate = load_envelope(notice.certificate, "certificate")
+        certificate = self._certificate(notice)
+        if certificate is None:
+            await self.catch_up()
+            await self._outbox.apply(change)
+            return
         listed = SurvivorList.parse(certificate.payload)
+        if listed.round > self.chain.round and listed.previous != self.chain.head:
+            await self.catch_up()
         if listed.round <= self.chain.round:
             await self._outbox.apply(change)
             return
-        if listed.previous != self.chain.head:
-            await self.catch_up()
-            if listed.round <= self.chain.round:
-                await self._outbox.apply(change)
-                return
         await self._take(certificate, load_envelope(notice.opened, "opened sums"), change, base64.b64decode(notice.sums))
+
+    def _certificate(self, notice: SumOpened) -> Envelope | None:
+        """Return the certificate that came along, or the one that this party revealed for; None if it holds neither."""
+        if notice.certificate:
+            return load_envelope(notice.certificate, "certificate")
+        current = self.open
+        return current.state.certificate if current is not None and current.row.number == notice.round else None
 
     async def catch_up(self) -> None:
         """Take all certified rounds that this party has not, in order: the chain shows that none is left out."""
@@ -403,8 +443,11 @@ class StudyRun:
     async def _take(self, certificate: Envelope, envelope: Envelope, change: Change, inline: bytes = b"") -> None:
         chain, listed = extend(self.chain, self.math.terms, certificate)
         opened = verify_opened(self.math.terms, listed, envelope)
-        sums = await self._fetch(listed, opened, inline)
-        state = self.math.following(self.state, listed, sums)
+        sums = await fetch_sums(self._client, self.math.terms, listed, opened, inline, self.math.keys.members_key)
+        try:
+            state = self.math.following(self.state, listed, sums)
+        except CryptoError as error:
+            raise SumNotProvenError(f"sums of round {listed.round}: {error}") from error
         row = CertificateRow(study=self.study, round=listed.round, certificate=certificate.dump().decode(), opened=envelope.dump().decode())
         change = replace(change, certificate=row, version=self._version_row(state), registered=self._registered(listed))
         current = self.open
@@ -418,32 +461,22 @@ class StudyRun:
             await self._close(current, outcome, "", change)
         else:
             await self._outbox.apply(change)
-        self.chain, self.state = chain, state
+        self.chain, self.state, self._newest = chain, state, certificate
         _LOG.info("round opened", study=self.study, round=listed.round, parties=len(listed.survivors), segments=list(listed.openable))
-
-    async def _fetch(self, listed: SurvivorList, opened: Opened, inline: bytes) -> dict[str, RingVector]:
-        width = self.math.terms.steps[listed.step].encoding.width
-        sizes = {segment.name: segment.length * width // 8 for segment in opened.segments}
-        whole = sum(sizes.values())
-        raw = memoryview(inline if len(inline) == whole else await self._client.sums(self.study, listed.round, whole))
-        sums, offset = {}, 0
-        for segment in opened.segments:
-            part = raw[offset : offset + sizes[segment.name]]
-            if blake3(part).hexdigest() != segment.body:
-                raise RemoteProtocolError(f"sum of {segment.name} in round {listed.round}: wanted the bytes that the gateway signed for")
-            sums[segment.name] = ring.from_bytes(part, segment.length, width)
-            offset += sizes[segment.name]
-        return sums
 
     async def _close(self, current: OpenRound, outcome: str, reason: str, change: Change, extra: tuple[Outgoing, ...] = ()) -> None:
         """Close the round: its secrets are erased in the same transaction."""
-        if current.vectors is not None:
-            current.vectors.cancel()
+        self._stop_computing(current)
         row = current.row
         row.outcome, row.reason, row.closed_at, row.seed = outcome, reason[:2_000], self._house.clock(), b""
         await self._outbox.apply(replace(change, round=row, forget_events_of=(self.study, row.number), outgoing=extra))
         self.open = None
-        self._body_path(row.number).unlink(missing_ok=True)
+        body_path(self._folder, self.study, row.number).unlink(missing_ok=True)
+
+    def _stop_computing(self, current: OpenRound) -> None:
+        if current.vectors is not None:
+            current.vectors.cancel()
+            current.vectors = None
 
     def _registered(self, listed: SurvivorList) -> tuple[RegisteredSumRow, ...]:
         step = self.math.terms.steps[listed.step]
@@ -476,9 +509,6 @@ class StudyRun:
 
     def _evidence(self, kind: str, body: Mapping[str, Any]) -> EvidenceRow:
         return EvidenceRow(at=self._house.clock(), study=self.study, kind=kind, body=json.dumps(body))
-
-    def _body_path(self, number: int) -> Path:
-        return self._folder / f"{self.study}-{number}.sealed"
 
     async def close(self) -> None:
         """Stop computing."""

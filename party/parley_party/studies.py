@@ -28,10 +28,10 @@ from parley_policies.negotiation.proposal import Proposal, ProposedSegment
 from parley_policies.negotiation.study_file import StudyFile
 from parley_policies.negotiation.terms import GatewayTerms, Terms
 from parley_protocol.bound import load_envelope
+from parley_protocol.certificates import Chain
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import TEXT_CHARACTERS
 from parley_protocol.members_key import KeyPartError, OwnSecrets, make_key_part, take_key_parts
-from parley_protocol.messages import Post
 from parley_protocol.negotiation import (
     ENDED,
     AcceptPost,
@@ -46,6 +46,7 @@ from parley_protocol.negotiation import (
 )
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange, StudyEvent
+from parley_protocol.relays import Post
 from parley_service.logs import get_log
 
 from parley_party.datasets import Datasets
@@ -264,27 +265,37 @@ class Negotiation:
             _LOG.warning("key part refused", study=study, culprit=error.culprit, reason=str(error))
             notes.append(self._note(study, "key part refused", {"culprit": error.culprit, "reason": str(error)}))
             row.state, row.reason, row.secrets = StudyState.STOPPED, str(error), b""
-            outgoing, taken = [self._stop(row, agreement, str(error)[:TEXT_CHARACTERS])], None
+            outgoing, taken = [self._stop(study, Chain.start(agreement.digest), 0, str(error))], None
         else:
             keep_keys(row, keys, storage)
             outgoing, taken = [], agreement
         await self._outbox.apply(Change(cursor=change.cursor, log=change.log, study=row, outgoing=outgoing, evidence=notes))
         return taken
 
-    def _stop(self, row: StudyRow, agreement: Agreement, reason: str) -> Outgoing:
-        """Return our word that a study under `agreement`, of which no round has begun here, must stop."""
-        self._house.guard.check_send(Leaving.STOP, study=row.study, now=self._house.now())
+    async def halt(self, study: str, chain: Chain, certificates: int, reason: str, change: Change) -> None:
+        """End a study here, at once, and say so to all: what the gateway handed out as a sum is none (invariant 13)."""
+        row = await self._store.study(study)
+        if row is None:
+            raise StudyError(f"study {study!r}", wanted="a study that this party knows", got="none of that id")
+        row.state, row.reason = StudyState.STOPPED, reason
+        notes = [self._note(study, "sum not proven", {"reason": reason})]
+        outgoing = [self._stop(study, chain, certificates, reason)]
+        await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=outgoing, evidence=notes))
+
+    def _stop(self, study: str, chain: Chain, certificates: int, reason: str) -> Outgoing:
+        """Return our word that a study must stop, with the newest certificate that we hold and how many there are."""
+        self._house.guard.check_send(Leaving.STOP, study=study, now=self._house.now())
         statement = StudyEvent(
-            study=row.study,
+            study=study,
             change=StudyChange.STOPPED,
             by=self._house.me,
-            agreement=agreement.digest,
-            certificates=0,
-            head=agreement.digest,
-            reason=reason,
+            agreement=chain.agreement,
+            certificates=certificates,
+            head=chain.head,
+            reason=reason[:TEXT_CHARACTERS],
             at=int(self._house.clock()),
         )
-        return self._post(Move.STOP, row.study, self._signed(statement))
+        return self._post(Move.STOP, study, self._signed(statement))
 
     async def _accepted(self, study: str) -> str | None:
         for row in reversed(await self._store.evidence(study)):

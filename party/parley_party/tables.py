@@ -72,8 +72,10 @@ class RoundRow(PartyTable, table=True):
     entered: str  # what this party checks in it, JSON: counted members, own floors, earlier lists; replays must not see later ones
     seed: bytes = Field(sa_type=LargeBinary)  # sealed; empty once the round is closed
     sealed: bool = False  # from here on the base version is spent
-    outcome: str = ""  # "", "opened", "passed", "aborted", "refused"; "lost": open when a backup was made that this store was restored from
+    outcome: str = ""  # "", "opened", "passed", "aborted", "refused", "releasing", "released"
+    # and "absent": never entered, and released; "lost": open when a backup was made that this store was restored from
     reason: str = ""
+    proof: str = ""  # of a released round: enough members' word that they destroyed their shares, JSON
     opened_at: float = 0.0
     closed_at: float = 0.0
 

@@ -1,23 +1,27 @@
 """Statements of a round, read only after their signature and their binding are checked.
 
-`read_bound` is the one way from an envelope's text to a statement: the signer must be a member of the agreement, the statement must name
-that member as its author, and agreement, round and base version must be the reader's own (invariants 4 and 5).
+There are two ways to a statement. `read_bound` takes an envelope's text: the signer must be a member of the agreement, the statement must
+name that member as its author, and agreement, round and base version must be the reader's own. `verify_row` takes what the reader itself
+knows the statement must say, but for the author's own values, and the signature: what was signed otherwise does not verify (invariants
+4 and 5).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from parley_crypto.errors import CryptoError
 from parley_crypto.keys import AgreementKey
 from parley_crypto.sharing import SHARE_BYTES
-from parley_crypto.signing import Envelope
-from parley_crypto.statement import Signed
+from parley_crypto.signing import Envelope, Signature, pae
+from parley_crypto.statement import Signed, Statement, canonical_json
 from parley_crypto.tags import Tag, digest
-from parley_policies.negotiation.terms import StepTerms, Terms
+from parley_crypto.tagsize import tag_bytes
+from parley_policies.negotiation.terms import MemberTerms, StepTerms, Terms
 
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.messages import Advertise, Manifest, Reveal, Share, Withdrawn
@@ -67,36 +71,53 @@ def read_bound(text: str, of: type[Authored], terms: Terms, round_number: int, b
     return envelope, statement
 
 
-def check_round_keys(advert: Advertise) -> None:
+def verify_row(of: type[Statement], content: Mapping[str, Any], author: MemberTerms, signature: bytes, what: str) -> bytes:
+    """Return the bytes of the statement that `content` makes, if its author signed exactly it; RemoteProtocolError otherwise.
+
+    `content` is the statement as its class has it, in JSON values: `what` is said of it that differs from what was signed.
+    """
+    payload = canonical_json(dict(content))
+    try:
+        author.key.verify(signature, pae(of.kind, payload))
+    except CryptoError as error:
+        raise RemoteProtocolError(f"{what} of {author.party}: not what it signed in this round: {error}") from error
+    return payload
+
+
+def signed_row(of: type[Statement], payload: bytes, author: MemberTerms, signature: bytes) -> Envelope:
+    """Return a statement that was verified as a row as the envelope that its author made."""
+    return Envelope(of.kind, payload, (Signature(author.key.fingerprint, signature),))
+
+
+def check_round_keys(party: str, channel_key: bytes, mask_key: bytes) -> None:
     """Return if both X25519 keys can be used; RemoteProtocolError if they are one, of low order, or not in canonical encoding.
 
     A key of low order would make every peer's sealing fail once boxes are out; a second encoding would let one key pass for two.
     """
-    for name, text in (("channel", advert.channel_key), ("mask", advert.mask_key)):
-        raw = bytes.fromhex(text)
+    for name, raw in (("channel", channel_key), ("mask", mask_key)):
         try:
             _PROBE.exchange(raw)
         except CryptoError as error:
-            raise RemoteProtocolError(f"keys of {advert.party}: {name} key: {error}") from error
+            raise RemoteProtocolError(f"keys of {party}: {name} key: {error}") from error
         if int.from_bytes(raw, "little") >= _FIELD_PRIME:
-            raise RemoteProtocolError(f"keys of {advert.party}: wanted a {name} key below 2^255 - 19, got {text[:16]}…")
-    if advert.channel_key == advert.mask_key:  # who drops out has its mask key revealed: it must not open boxes
-        raise RemoteProtocolError(f"keys of {advert.party}: wanted two keys, got one for channel and masks")
+            raise RemoteProtocolError(f"keys of {party}: wanted a {name} key below 2^255 - 19, got {raw.hex()[:16]}…")
+    if channel_key == mask_key:  # who drops out has its mask key revealed: it must not open boxes
+        raise RemoteProtocolError(f"keys of {party}: wanted two keys, got one for channel and masks")
 
 
-def key_set_digest(adverts: Iterable[Advertise]) -> str:
-    """Return the digest of a set of ADVERTISE statements, in id order."""
-    return digest(Tag.KEY_SET, *(advert.digest() for advert in sorted(adverts, key=lambda advert: advert.party)))
+def key_set_digest(digests: Mapping[str, bytes]) -> str:
+    """Return the digest of a set of ADVERTISE statements from their digests by author, in id order."""
+    return digest(Tag.KEY_SET, *(digests[party] for party in sorted(digests)))
 
 
-def share_hash(terms: Terms, round_number: int, *, owner: str, recipient: str, secret: str, share: bytes) -> str:
-    """Return the hash of one share; `secret` is `mask` or `self/<segment>`. A share has 256 bits of entropy, so no salt."""
-    return digest(Tag.SHARE_HASH, terms.digest(), round_number, owner, recipient, secret, share)
+def box_set_digest(terms: Terms, round_number: int, parties: Iterable[str]) -> str:
+    """Return the digest of the ids of the members whose boxes are in a round."""
+    return digest(Tag.BOX_SET, terms.digest(), round_number, *parties)
 
 
-def seed_hash(terms: Terms, round_number: int, *, owner: str, segment: str, seed: bytes) -> str:
-    """Return the hash of one self-mask seed."""
-    return digest(Tag.SEED_HASH, terms.digest(), round_number, owner, segment, seed)
+def statement_digest(payload: bytes) -> bytes:
+    """Return the digest of a statement from its canonical bytes: SHA-256, 32 bytes."""
+    return hashlib.sha256(payload).digest()
 
 
 def secrets_of(step: StepTerms, live: tuple[str, ...], owner: str) -> tuple[str, ...]:
@@ -122,19 +143,15 @@ def decoded_size(text: str) -> int:
         return -1
 
 
-def body_size(step: StepTerms, segments: tuple[str, ...]) -> int:
-    """Return the bytes of an upload that carries `segments`."""
-    return sum(step.segment(name).length for name in segments) * step.encoding.width // 8
+def segment_size(step: StepTerms, name: str) -> int:
+    """Return the bytes of one segment, sealed or summed: its coordinates, then its two tags (invariant 13)."""
+    width = step.encoding.width
+    return step.segment(name).length * width // 8 + tag_bytes(width)
 
 
-def by_party(statements: Iterable[tuple[Envelope, Authored]], what: str) -> Mapping[str, Authored]:
-    """Return statements by author; RemoteProtocolError where an author occurs twice."""
-    found: dict[str, Authored] = {}
-    for _, statement in statements:
-        if statement.party in found:
-            raise RemoteProtocolError(f"{what}: {statement.party} occurs twice")
-        found[statement.party] = statement
-    return found
+def body_size(step: StepTerms, segments: Iterable[str]) -> int:
+    """Return the bytes of an upload that carries `segments`, or of their sums."""
+    return sum(segment_size(step, name) for name in segments)
 
 
 def public_state_digest(agreement: str, number: int, certificate: str, parameters: str) -> str:

@@ -8,7 +8,7 @@ may open.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from parley_crypto.errors import CryptoError
@@ -18,6 +18,7 @@ from parley_crypto.statement import Signed
 from parley_policies.enforcement.differencing import is_small_change, isolated
 from parley_policies.negotiation.terms import SegmentTerms, StepTerms, Terms
 
+from parley_protocol.cohort import Cohort
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.messages import Opened, SurvivorList
 
@@ -43,11 +44,12 @@ class Chain:
     round: int  # the newest certified round, 0 before the first
     bases: frozenset[str]
     opened: tuple[OpenedList, ...]
+    graph_seed: bytes = field(default=b"", repr=False)  # of the agreement's neighbour graph, where it has one
 
     @classmethod
-    def start(cls, agreement: str) -> Chain:
+    def start(cls, agreement: str, graph_seed: bytes = b"") -> Chain:
         """Return the empty chain of an agreement."""
-        return cls(agreement, agreement, 0, frozenset(), ())
+        return cls(agreement, agreement, 0, frozenset(), (), graph_seed)
 
     def lists(self, segment: str) -> tuple[frozenset[str], ...]:
         """Return the member lists opened for a segment, oldest first."""
@@ -73,18 +75,25 @@ class Chain:
 
 
 def openable(
-    terms: Terms, step: StepTerms, chain: Chain, parameters: str, present: frozenset[str], earlier: Lists = NO_LISTS
+    terms: Terms,
+    step: StepTerms,
+    chain: Chain,
+    parameters: str,
+    present: frozenset[str],
+    earlier: Lists = NO_LISTS,
+    *,
+    round_number: int,
 ) -> tuple[str, ...]:
-    """Return the segments that `present` may open together, in the step's order.
+    """Return the segments that `present` may open together in a round, in the step's order.
 
     A segment is left out if fewer than its floor of its members are present, if its list would exceed the agreement's
-    `max_small_changes`, or if with the sums already opened from the same parameters (and, at a party, `earlier` ones of the same content)
-    it isolates fewer than its floor.
+    `max_small_changes`, if in the round's neighbour graph conspirators could split it, or if with the sums already opened from the same
+    parameters (and, at a party, `earlier` ones of the same content) it isolates fewer than its floor.
     """
-    chosen = []
+    chosen, cohort = [], Cohort(terms, step, round_number, chain.graph_seed)
     for segment in step.segments:
         members = present & frozenset(segment.members)
-        if len(members) < segment.floor or _exceeds(terms, chain, segment, members):
+        if len(members) < segment.floor or _exceeds(terms, chain, segment, members) or not cohort.is_whole(segment.name, members):
             continue
         sums = [item.members for item in chain.opened if item.segment == segment.name and item.parameters == parameters]
         if isolated([*earlier.get(segment.name, ()), *sums, members], segment.floor) is None:
@@ -133,7 +142,7 @@ def extend(chain: Chain, terms: Terms, certificate: Envelope) -> tuple[Chain, Su
         raise RemoteProtocolError(f"certificate of round {listed.round}: wanted a step below {len(terms.steps)}, got {listed.step}")
     _check_survivors(terms, listed)
     step = terms.steps[listed.step]
-    allowed = openable(terms, step, chain, listed.parameters, listed.parties)
+    allowed = openable(terms, step, chain, listed.parameters, listed.parties, round_number=listed.round)
     if not listed.openable or listed.openable != tuple(name for name in allowed if name in listed.openable):
         raise RemoteProtocolError(f"certificate of round {listed.round}: wanted only {allowed} to be opened, got {listed.openable}")
     return chain.certified(step, listed), listed

@@ -8,27 +8,44 @@ Bodies are strict: unknown fields and unknown kinds are refused, and so are valu
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
-from parley_crypto.statement import Document, first_fault
+from parley_crypto.statement import first_fault
 from pydantic import ValidationError
 
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.messages import Boxes, Certified, Keys, ListProposal, Post, RoundAborted, RoundOpen, SharePost, SumOpened
 from parley_protocol.phases import Event
+from parley_protocol.relays import (
+    Boxes,
+    Certified,
+    ConfirmPost,
+    Keys,
+    ListProposal,
+    Post,
+    ReleaseAsked,
+    Released,
+    ReleasePost,
+    RoundAborted,
+    RoundOpen,
+    RoundRelay,
+    SharePost,
+    SumOpened,
+)
 
 OPEN: Final = "open"
 WITHDRAWN: Final = "withdrawn"
 
-POSTS: Final[dict[str, type[Post]]] = {
+AnyPost: TypeAlias = Post | ConfirmPost | ReleasePost
+POSTS: Final[dict[str, type[AnyPost]]] = {
     Event.ADVERTISE: Post,
     Event.SHARE: SharePost,
     Event.COLLECT: Post,
-    Event.CONFIRM: Post,
+    Event.CONFIRM: ConfirmPost,
     Event.REVEAL: Post,
+    Event.RELEASE: ReleasePost,
     WITHDRAWN: Post,
 }
-RELAYS: Final[dict[str, type[Document]]] = {
+RELAYS: Final[dict[str, type[RoundRelay]]] = {
     OPEN: RoundOpen,
     Event.KEYS: Keys,
     Event.BOXES: Boxes,
@@ -36,10 +53,12 @@ RELAYS: Final[dict[str, type[Document]]] = {
     Event.CERTIFIED: Certified,
     Event.OPENED: SumOpened,
     Event.ABORTED: RoundAborted,
+    Event.RELEASE: ReleaseAsked,
+    Event.RELEASED: Released,
 }
 
 
-def load_post(kind: str, raw: bytes) -> Post:
+def load_post(kind: str, raw: bytes) -> AnyPost:
     """Parse the body of a party's message of a round; RemoteProtocolError if the kind is unknown or the body does not fit."""
     if kind not in POSTS:
         raise RemoteProtocolError(f"message kind {kind!r}: wanted one of {', '.join(POSTS)}")
@@ -49,7 +68,7 @@ def load_post(kind: str, raw: bytes) -> Post:
         raise RemoteProtocolError(f"message {kind}: {first_fault(error)}") from error
 
 
-def load_relay(kind: str, raw: bytes) -> Document:
+def load_relay(kind: str, raw: bytes) -> RoundRelay:
     """Parse the body of a gateway's message of a round; RemoteProtocolError if the kind is unknown or the body does not fit."""
     if kind not in RELAYS:
         raise RemoteProtocolError(f"message kind {kind!r}: wanted one of {', '.join(RELAYS)}")

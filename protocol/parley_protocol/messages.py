@@ -1,22 +1,16 @@
-"""Messages of a round.
+"""The statements of a round: what a party, or the gateway, signs.
 
-Statements are what a party (or the gateway) signs; each names the agreement digest, the round and the base version digest (invariant 5).
-Relays are what the gateway passes on: they carry other people's statements as envelopes and are themselves worth nothing. A message on the
-wire is `{"kind", "study", "body"}`; `codec` maps a kind to its class.
+Each names the agreement digest, the round and, but for RELEASE, the base version digest (invariant 5). How they travel is in `relays`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from parley_crypto.statement import Document, Statement
 from parley_policies.negotiation.terms import Count, PartyId, Positive, SegmentName, StudyId
-from pydantic import Field
 
-from parley_protocol.ids import Base64, EnvelopeText, Hex32
-
-ShareHex = Annotated[str, Field(pattern=r"^[0-9a-f]{66}$")]  # a field element above 2^256: 33 bytes
-Reason = Annotated[str, Field(max_length=2_000)]
+from parley_protocol.ids import Column, Hex32, Reason
 
 
 class RoundStatement(Statement):
@@ -41,14 +35,17 @@ class Advertise(RoundStatement):
 
 
 class Share(RoundStatement):
-    """SHARE: hashes of the self-mask seeds and of every share that went into the boxes beside it."""
+    """SHARE: binds its author to its self-mask seeds and to every share in the boxes beside it.
+
+    `root` is the RFC 6962 root of a tree with a leaf for each recipient in id order (of the hashes of its shares) and a last leaf for the
+    hashes of the seeds (`commitments`).
+    """
 
     kind: ClassVar[str] = "application/vnd.parley.share.v1+json"
 
     party: PartyId
     keys: Hex32  # digest of the set of ADVERTISE statements it answers: a gateway that shows different sets is seen
-    seed_hashes: dict[SegmentName, Hex32]
-    share_hashes: dict[PartyId, tuple[Hex32, ...]]  # per recipient: mask-key share, then a self-mask share per segment in order
+    root: Hex32
 
 
 class Manifest(RoundStatement):
@@ -57,7 +54,7 @@ class Manifest(RoundStatement):
     kind: ClassVar[str] = "application/vnd.parley.manifest.v1+json"
 
     party: PartyId
-    boxes_from: tuple[PartyId, ...]
+    boxes: Hex32  # digest of the ids of all members whose boxes are in the round
     segments: tuple[SegmentName, ...]  # the body is these segments' ring bytes, one after the other
     size: Count  # bytes; 0 for a member none of whose segments is in the round: it signs and reveals like the others
     body: Hex32  # BLAKE3 of the body
@@ -89,14 +86,18 @@ class SurvivorList(RoundStatement):
 
 
 class Reveal(RoundStatement):
-    """REVEAL: for survivors shares of self-mask seeds of the openable segments, for dropouts a share of the mask key; never both."""
+    """REVEAL: for survivors shares of self-mask seeds of the openable segments, for dropouts a share of the mask key; never both.
+
+    A column has a share for each owner, in id order, whose shares the author holds: the survivors that are members of the segment, or the
+    dropouts.
+    """
 
     kind: ClassVar[str] = "application/vnd.parley.reveal.v1+json"
 
     party: PartyId
     certificate: Hex32
-    seeds: dict[SegmentName, dict[PartyId, ShareHex]]
-    mask_keys: dict[PartyId, ShareHex]
+    seeds: dict[SegmentName, Column]
+    mask_keys: Column
 
 
 class OpenedSegment(Document):
@@ -126,92 +127,12 @@ class Withdrawn(RoundStatement):
     reason: Reason
 
 
-# What a party posts.
+class Release(Statement):
+    """RELEASE: its author has sent no REVEAL for this round, never will, and has destroyed its shares of it (invariant 3)."""
 
+    kind: ClassVar[str] = "application/vnd.parley.release.v1+json"
 
-class Post(Document):
-    """A party's statement in its envelope."""
-
-    statement: EnvelopeText
-
-
-class SharePost(Post):
-    """SHARE with its boxes, which are authenticated by the keys of ADVERTISE."""
-
-    boxes: dict[PartyId, Base64]
-
-
-# What the gateway relays.
-
-
-class LogProof(Document):
-    """A checkpoint, its consistency with the one that the party saw last, and where the certificate before this round stands in it."""
-
-    checkpoint: str
-    old_size: Count
-    consistency: tuple[Hex32, ...]
-    leaf: EnvelopeText  # the newest certificate with its signatures, or for the first round the agreement
-    index: Count
-    inclusion: tuple[Hex32, ...]
-
-
-class RoundOpen(Document):
-    """The gateway opens a round; the party knows its base version itself."""
-
+    study: StudyId
     agreement: Hex32
     round: Positive
-    step: Count
-    previous: Hex32
-    log: LogProof
-
-
-class Keys(Document):
-    """All ADVERTISE statements of the round."""
-
-    agreement: Hex32
-    round: Positive
-    adverts: tuple[EnvelopeText, ...]
-
-
-class Boxes(Document):
-    """All SHARE statements, and the boxes addressed to this party."""
-
-    agreement: Hex32
-    round: Positive
-    shares: tuple[EnvelopeText, ...]
-    boxes: dict[PartyId, Base64]
-
-
-class ListProposal(Document):
-    """The survivor list to confirm, as canonical JSON text, and the manifests it names."""
-
-    agreement: Hex32
-    round: Positive
-    payload: EnvelopeText
-    manifests: tuple[EnvelopeText, ...]
-
-
-class Certified(Document):
-    """The certificate: a survivor list with at least t signatures."""
-
-    agreement: Hex32
-    round: Positive
-    certificate: EnvelopeText
-
-
-class SumOpened(Document):
-    """The sums are open. Small ones (`limits.INLINE_BYTES`) come along, others are fetched; either way their digests are in `opened`."""
-
-    agreement: Hex32
-    round: Positive
-    certificate: EnvelopeText
-    opened: EnvelopeText
-    sums: Base64  # the opened segments' ring bytes, one after the other; empty where they must be fetched
-
-
-class RoundAborted(Document):
-    """The gateway gave the round up before any box was handed out."""
-
-    agreement: Hex32
-    round: Positive
-    reason: Reason
+    party: PartyId

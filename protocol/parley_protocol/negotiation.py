@@ -19,8 +19,8 @@ from parley_policies.negotiation.terms import PartyId
 from pydantic import ValidationError
 
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.ids import Base64, EnvelopeText, Hex32
-from parley_protocol.messages import LogProof, Post, Reason
+from parley_protocol.ids import Base64, EnvelopeText, Hex32, Reason
+from parley_protocol.relays import LogProof, Post
 
 
 @unique

@@ -6,6 +6,7 @@ it was.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,11 +15,17 @@ from parley_crypto.errors import CryptoError
 from parley_crypto.keys import AgreementKey
 from parley_crypto.masked import Context, MaskedOpening
 from parley_crypto.ring import RingVector
+from parley_crypto.sharing import SHARE_BYTES
+from parley_crypto.sumproof import to_bytes as tags_to_bytes
+from parley_crypto.tagsize import tag_bits
 
-from parley_protocol.bound import seed_hash
+from parley_protocol.columns import unpack
+from parley_protocol.commitments import ShareContext
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
-from parley_protocol.gateway_round import GatewayRound
+from parley_protocol.gateway_state import GatewayState
 from parley_protocol.messages import SurvivorList
+
+Sealed = tuple[RingVector, bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,66 +36,84 @@ class Rebuilt:
     mask_keys: Mapping[str, AgreementKey]
 
 
-def rebuild(state: GatewayRound) -> Rebuilt:
-    """Return the secrets of a round in REVEAL with at least t reveals; RemoteProtocolError names whose secret is wrong."""
-    terms, listed = state.spec.terms, _listed(state)
-    if len(state.reveals) < terms.threshold:  # nobody's fault yet
-        raise LocalProtocolError(f"round {state.spec.round}: opening needs {terms.threshold} members' shares, got {len(state.reveals)}")
-    chosen = dict(sorted(state.reveals.items())[: terms.threshold])
-    seeds: dict[str, dict[str, bytes]] = {}
-    for name in listed.openable:
-        members = [survivor for survivor in sorted(listed.parties) if survivor in state.spec.workload.segment(name).members]
-        seeds[name] = {owner: _seed(state, name, owner, {p: row.seeds[name][owner] for p, row in chosen.items()}) for owner in members}
-    mask_keys = {
-        owner: _mask_key(state, owner, {party: row.mask_keys[owner] for party, row in chosen.items()})
-        for owner in state.boxes_from
-        if owner not in listed.parties
+def rebuild(state: GatewayState) -> Rebuilt:
+    """Return the secrets of a round in REVEAL with enough reveals; RemoteProtocolError names whose secret is wrong."""
+    listed, shares = _listed(state), _revealed(state)
+    seeds = {
+        name: {
+            survivor: _seed(state, name, survivor, shares[survivor, f"self/{name}"])
+            for survivor in sorted(listed.parties)
+            if survivor in state.spec.workload.segment(name).members
+        }
+        for name in listed.openable
     }
+    mask_keys = {owner: _mask_key(state, owner, shares[owner, "mask"]) for owner in state.boxes_from if owner not in listed.parties}
     return Rebuilt(seeds, mask_keys)
 
 
-def open_segment(state: GatewayRound, rebuilt: Rebuilt, name: str, uploads: Iterable[RingVector]) -> RingVector:
-    """Return the plain sum of one segment from its survivors' sealed vectors, each of which is used once and may be a view."""
+def _revealed(state: GatewayState) -> dict[tuple[str, str], dict[int, bytes]]:
+    """Return the revealed shares of each owner's secrets, by the x of their holders."""
+    if not state.is_revealed():  # nobody's fault yet
+        raise LocalProtocolError(f"round {state.spec.round}: opening needs more members' shares than the {len(state.reveals)} here")
+    listed = _listed(state)
+    shares: dict[tuple[str, str], dict[int, bytes]] = defaultdict(dict)
+    for party, reveal in sorted(state.reveals.items()):
+        seeds, dropouts = state.revealed_owners(party, listed)
+        for name, owners in seeds.items():
+            for owner, share in zip(owners, unpack(reveal.seeds[name], SHARE_BYTES, len(owners), "shares"), strict=True):
+                shares[owner, f"self/{name}"][_x(state, owner, party)] = share
+        for owner, share in zip(dropouts, unpack(reveal.mask_keys, SHARE_BYTES, len(dropouts), "shares"), strict=True):
+            shares[owner, "mask"][_x(state, owner, party)] = share
+    return shares
+
+
+def _x(state: GatewayState, owner: str, holder: str) -> int:
+    return state.spec.cohort.holders(owner).index(holder) + 1
+
+
+def open_segment(state: GatewayState, rebuilt: Rebuilt, name: str, uploads: Iterable[Sealed]) -> tuple[RingVector, bytes]:
+    """Return the sum of one segment and its tags' wire bytes, from its survivors' sealed parts.
+
+    Each part, (vector, tags as wire bytes), is used once and may be a view. Where only parties read sums, the members' pads stay on.
+    """
     spec, listed = state.spec, _listed(state)
-    segment = spec.workload.segment(name)
+    segment, width = spec.workload.segment(name), spec.workload.encoding.width
     context = Context(spec.terms.digest(), spec.round, state.base, name)
-    opening = MaskedOpening(context, segment.length, spec.workload.encoding.width)
-    for sealed in uploads:
+    opening = MaskedOpening(context, segment.length, width, tag_bits=tag_bits(width))
+    for sealed, tags in uploads:
         opening.combine(sealed)
-    survivors = {
-        party: bytes.fromhex(state.adverts[party].statement.mask_key) for party in sorted(listed.parties) if party in segment.members
-    }
+        opening.combine_tags(tags)
     for party, seed in rebuilt.seeds[name].items():
         opening.remove_self(party, seed)
     for dropout, mask_key in rebuilt.mask_keys.items():
         if dropout in segment.members:
-            opening.remove_dropout(dropout, mask_key, survivors)
-    return opening.open()
+            peers = spec.cohort.masked_with(dropout, name, listed.parties)
+            opening.remove_dropout(dropout, mask_key, {peer: bytes.fromhex(state.adverts[peer].statement.mask_key) for peer in peers})
+    return opening.open(), tags_to_bytes(opening.open_tags(), tag_bits(width))
 
 
-def _listed(state: GatewayRound) -> SurvivorList:
+def _listed(state: GatewayState) -> SurvivorList:
     if state.listed is None:
         raise LocalProtocolError(f"round {state.spec.round}: opening needs a certificate")
     return state.listed
 
 
-def _combined(state: GatewayRound, owner: str, shares: Mapping[str, str]) -> bytes:
-    ranked = {state.spec.terms.rank(party): bytes.fromhex(share) for party, share in shares.items()}
+def _combined(state: GatewayState, owner: str, shares: Mapping[int, bytes]) -> bytes:
     try:
-        return sharing.combine(ranked, threshold=state.spec.terms.threshold)
+        return sharing.combine(shares, threshold=state.spec.cohort.threshold)
     except CryptoError as error:
         raise RemoteProtocolError(f"round {state.spec.round}: {owner} shared something that is no secret: {error}") from error
 
 
-def _seed(state: GatewayRound, name: str, owner: str, shares: Mapping[str, str]) -> bytes:
-    seed = _combined(state, owner, shares)
-    signed = state.shares[owner].statement.seed_hashes[name]
-    if seed_hash(state.spec.terms, state.spec.round, owner=owner, segment=name, seed=seed) != signed:
+def _seed(state: GatewayState, name: str, owner: str, shares: Mapping[int, bytes]) -> bytes:
+    seed, row = _combined(state, owner, shares), state.shares[owner]
+    signed = row.seeds[state.secrets_of(owner).index(f"self/{name}") - 1]
+    if ShareContext(state.spec.terms.digest(), state.spec.round, owner).seed_hash(name, seed) != signed:
         raise RemoteProtocolError(f"round {state.spec.round}, {name}: the seed that {owner} shared is not the one it signed")
     return seed
 
 
-def _mask_key(state: GatewayRound, owner: str, shares: Mapping[str, str]) -> AgreementKey:
+def _mask_key(state: GatewayState, owner: str, shares: Mapping[int, bytes]) -> AgreementKey:
     key = AgreementKey(_combined(state, owner, shares))
     if key.public.hex() != state.adverts[owner].statement.mask_key:
         raise RemoteProtocolError(f"round {state.spec.round}: the mask key that {owner} shared is not the one it advertised")

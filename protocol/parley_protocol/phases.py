@@ -25,28 +25,37 @@ class Event(StrEnum):
     CERTIFIED = "certified"
     OPENED = "opened"
     ABORTED = "aborted"
+    RELEASED = "released"
     # the gateway's posts
     ADVERTISE = "advertise"
     SHARE = "share"
     COLLECT = "collect"
     CONFIRM = "confirm"
     REVEAL = "reveal"
+    # both: the gateway asks for it, the party says it
+    RELEASE = "release"
+    # the gateway's clock
+    EXPIRED = "expired"
 
+
+_END: Final = {Event.OPENED: Phase.CLOSED, Event.RELEASE: Phase.RELEASE, Event.RELEASED: Phase.RELEASED}
 
 PARTY: Final[dict[Phase, dict[Event, Phase]]] = {
-    Phase.ADVERTISE: {Event.KEYS: Phase.SHARE, Event.ABORTED: Phase.ABORTED, Event.OPENED: Phase.CLOSED},
-    Phase.SHARE: {Event.BOXES: Phase.COLLECT, Event.ABORTED: Phase.ABORTED, Event.OPENED: Phase.CLOSED},
-    Phase.COLLECT: {Event.SEALED: Phase.CONFIRM, Event.LIST: Phase.REVEAL, Event.OPENED: Phase.CLOSED},
-    Phase.CONFIRM: {Event.LIST: Phase.REVEAL, Event.OPENED: Phase.CLOSED},
-    Phase.REVEAL: {Event.LIST: Phase.REVEAL, Event.CERTIFIED: Phase.REVEAL, Event.OPENED: Phase.CLOSED},
+    Phase.ADVERTISE: {Event.KEYS: Phase.SHARE, Event.ABORTED: Phase.ABORTED, **_END},
+    Phase.SHARE: {Event.BOXES: Phase.COLLECT, Event.ABORTED: Phase.ABORTED, **_END},
+    Phase.COLLECT: {Event.SEALED: Phase.CONFIRM, Event.LIST: Phase.REVEAL, **_END},
+    Phase.CONFIRM: {Event.LIST: Phase.REVEAL, **_END},
+    Phase.REVEAL: {Event.LIST: Phase.REVEAL, Event.CERTIFIED: Phase.REVEAL, **_END},
+    Phase.RELEASE: _END,
 }
 
 GATEWAY: Final[dict[Phase, dict[Event, Phase]]] = {
     Phase.ADVERTISE: {Event.ADVERTISE: Phase.SHARE, Event.ABORTED: Phase.ABORTED},
     Phase.SHARE: {Event.SHARE: Phase.COLLECT, Event.ABORTED: Phase.ABORTED},
-    Phase.COLLECT: {Event.COLLECT: Phase.CONFIRM},
-    Phase.CONFIRM: {Event.CONFIRM: Phase.REVEAL},
-    Phase.REVEAL: {Event.CONFIRM: Phase.REVEAL, Event.REVEAL: Phase.REVEAL, Event.OPENED: Phase.CLOSED},
+    Phase.COLLECT: {Event.COLLECT: Phase.CONFIRM, Event.EXPIRED: Phase.RELEASE},
+    Phase.CONFIRM: {Event.CONFIRM: Phase.REVEAL, Event.EXPIRED: Phase.RELEASE},
+    Phase.REVEAL: {Event.REVEAL: Phase.REVEAL, Event.OPENED: Phase.CLOSED},
+    Phase.RELEASE: {Event.RELEASE: Phase.RELEASED},
 }
 
 

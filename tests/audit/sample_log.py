@@ -20,7 +20,7 @@ from parley_crypto.statement import Statement
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.ids import Phase
 from parley_protocol.logentries import HiddenLeaf, LogEntry, hash_of, reach_of
-from parley_protocol.messages import Manifest, SumOpened, SurvivorList
+from parley_protocol.messages import Manifest, SurvivorList
 from parley_protocol.phases import Event
 from parley_protocol.records import (
     Enrolment,
@@ -36,6 +36,7 @@ from parley_protocol.records import (
     invite_proof,
     salted_digest,
 )
+from parley_protocol.relays import SumOpened
 
 from tests.member_secrets import key_part
 from tests.simulator import GATEWAY_KEY, Simulation, make_terms, party_ids, party_key
@@ -165,14 +166,16 @@ class Rounds:
 def run_rounds(terms: Terms) -> Rounds:
     """Run four rounds; party-001 is away in the second one, so that head:a stays shut and the trunk changes by one, twice."""
     rounds = Rounds()
-    seen: set[str] = set()
+    seen: set[bytes] = set()
 
     def watch(_: str, kind: str, raw: bytes) -> bytes:
         if kind == Event.OPENED:
-            message = SumOpened.parse(raw)
-            if message.certificate not in seen:
-                seen.add(message.certificate)
-                rounds.leaves += [message.certificate.encode(), message.opened.encode()]
+            certificate = simulation.state.certificate
+            assert certificate is not None
+            text = certificate.dump()
+            if text not in seen:
+                seen.add(text)
+                rounds.leaves += [text, SumOpened.parse(raw).opened.encode()]
         return raw
 
     simulation = Simulation(terms, watch)

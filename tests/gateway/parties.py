@@ -35,16 +35,19 @@ from parley_policies.negotiation.proposal import (
     Proposal,
 )
 from parley_policies.negotiation.terms import GatewayTerms, Terms
-from parley_protocol.bound import public_state_digest
+from parley_protocol import proving
+from parley_protocol.bound import public_state_digest, segment_size
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import RELAYS, load_relay
 from parley_protocol.effects import SealNow, Send
 from parley_protocol.members_key import StudyKeys, take_key_parts
-from parley_protocol.messages import Boxes, Certified, Keys, ListProposal, LogProof, RoundAborted, RoundOpen, SumOpened
 from parley_protocol.negotiation import Changed, Finalized, StudyRequest, Terminated, TermsProposed, load_move
-from parley_protocol.party_round import PartyRound, PartySpec
+from parley_protocol.party_round import PartyRound
+from parley_protocol.party_spec import PartySpec
 from parley_protocol.problems import Problem
 from parley_protocol.records import Enrolment, StudyChange, StudyEvent, invite_proof
+from parley_protocol.relays import LogProof, ReleaseAsked, Released, RoundAborted, RoundOpen, SumOpened
+from parley_protocol.release import release_post
 from parley_service.auth import Audience, body_digest, make_token
 
 from tests.member_secrets import accept_post, secrets_of
@@ -231,7 +234,7 @@ class Party:
                 self.check(finalized.log, agreement.envelope)
                 own = secrets_of(self.name)
                 self.keys[study] = take_key_parts(agreement.terms, self.name, own, finalized.key_parts, finalized.boxes)
-                self.studies[study] = StudyRun(self, agreement.terms, Chain.start(agreement.digest))
+                self.studies[study] = StudyRun(self, agreement.terms, Chain.start(agreement.digest), agreement.envelope)
             case Changed() as changed:
                 event = StudyEvent.parse(Envelope.load(changed.event.encode()).payload)
                 self.studies[study].events.append(event.change)
@@ -247,9 +250,8 @@ class Party:
         seen = self.log or Checkpoint("gw.example/log", 0, hashlib.sha256(b"").digest())
         assert proof.old_size == seen.size, (self.name, proof.old_size, seen.size, checkpoint.size, self.moves)
         check_follows(seen, checkpoint, [bytes.fromhex(node) for node in proof.consistency])
-        assert Envelope.load(proof.leaf.encode()).payload == leaf.payload
         path = [bytes.fromhex(node) for node in proof.inclusion]
-        verify_inclusion(leaf_hash(proof.leaf.encode()), proof.index, checkpoint.size, path, checkpoint.root)
+        verify_inclusion(leaf_hash(leaf.dump()), proof.index, checkpoint.size, path, checkpoint.root)
         self.log = checkpoint
 
     async def _offer(self, request: StudyRequest) -> None:
@@ -312,6 +314,7 @@ class StudyRun:
     party: Party
     terms: Terms
     chain: Chain
+    newest: Envelope  # what a new round is proven to follow: the newest certificate, before it the agreement
     number: int = 0
     parameters: str = START
     state: PartyRound | None = None
@@ -319,6 +322,7 @@ class StudyRun:
     lists: dict[int, tuple[str, ...]] = field(default_factory=dict)  # round -> survivors
     events: list[str] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -337,18 +341,14 @@ class StudyRun:
             case RoundAborted():
                 self.aborted.append(relay.reason)
                 self.state = None
-            case _ if self.state is None or relay.round != self.state.spec.round:  # type: ignore[attr-defined]  # every relay of a round has it
+            case ReleaseAsked() if self.state is None or relay.round != self.state.spec.round:
+                effects = (release_post(self.terms, relay.round, name, key),)
+            case _ if self.state is None or relay.round != self.state.spec.round:
                 return
-            case Keys():
-                self.state, effects = self.state.on_keys(relay, key)
-            case Boxes():
-                self.state, effects = self.state.on_boxes(relay)
-            case ListProposal():
-                self.state, effects = self.state.on_list(relay, key)
-            case Certified():
-                self.state, effects = self.state.on_certified(relay, key)
             case _:
-                raise AssertionError(name, kind)
+                self.state, effects = self.state.on_relay(relay, key)
+        if isinstance(relay, Released):
+            self.released.append(relay.round)
         for effect in effects:
             await self._do(effect)
 
@@ -370,30 +370,46 @@ class StudyRun:
                 pass
 
     async def _open(self, relay: RoundOpen) -> None:
-        self.party.check(relay.log, Envelope.load(relay.log.leaf.encode()))
-        assert relay.previous == self.chain.head == Envelope.load(relay.log.leaf.encode()).payload_digest
+        self.party.check(relay.log, self.newest)
+        assert relay.previous == self.chain.head == self.newest.payload_digest
         counted = frozenset(member.party for member in self.terms.members)
         base = public_state_digest(self.terms.digest(), self.number, self.chain.head, self.parameters)
-        spec = PartySpec(self.terms, self.party.name, relay.round, self.step, base, self.parameters, self.chain, counted, {})
+        spec = PartySpec(
+            self.terms,
+            self.party.name,
+            relay.round,
+            self.step,
+            base,
+            self.parameters,
+            self.chain,
+            counted,
+            {},
+            self.party.keys[self.terms.study].members_key,
+        )
         assert relay.step == self.step
         seed = hashlib.sha256(f"{self.party.name}/{relay.round}".encode()).digest()
-        self.state, effects = PartyRound(spec, seed).advertise(self.party.identity)
+        self.state, effects = PartyRound.enter(spec, seed).advertise(self.party.identity)
         for effect in effects:
             await self._do(effect)
 
     async def _close(self, relay: SumOpened) -> None:
-        chain, listed = extend(self.chain, self.terms, Envelope.load(relay.certificate.encode()))
+        held = self.state.certificate if self.state is not None else None
+        certificate = Envelope.load(relay.certificate.encode()) if relay.certificate else held
+        assert certificate is not None
+        chain, listed = extend(self.chain, self.terms, certificate)
         opened = verify_opened(self.terms, listed, Envelope.load(relay.opened.encode()))
         raw = await self.party.raw("GET", f"/v1/studies/{self.terms.study}/sums/{listed.round}")
-        width = self.terms.steps[listed.step].encoding.width
+        parts = {}
         for segment in opened.segments:
-            size = segment.length * width // 8
-            part, raw = raw[:size], raw[size:]
-            assert blake3(part).hexdigest() == segment.body
-            self.sums[listed.round, segment.name] = ring.from_bytes(part, segment.length, width)
+            size = segment_size(self.terms.steps[listed.step], segment.name)
+            parts[segment.name], raw = raw[:size], raw[size:]
+            assert blake3(parts[segment.name]).hexdigest() == segment.body
         assert not raw
+        proven = proving.check_sums(self.terms, listed, parts, self.party.keys[self.terms.study].members_key)
+        self.sums |= {(listed.round, name): total for name, total in proven.items()}
         self.lists[listed.round] = tuple(survivor.party for survivor in listed.survivors)
         self.chain, self.number, self.parameters, self.state = chain, self.number + 1, opened.digest(), None
+        self.newest = certificate
 
 
 def vector(terms: Terms, step: int, party: str, number: int, segment: str) -> RingVector:

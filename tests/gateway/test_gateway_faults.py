@@ -14,6 +14,7 @@ from parley_gateway import rounds as gateway_rounds
 from parley_gateway.entries import Entries
 from parley_gateway.store import GatewayStore
 from parley_gateway.sums import open_round
+from parley_protocol.bound import body_size, box_set_digest
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
 from parley_protocol.ids import Phase
@@ -71,7 +72,7 @@ def test_no_statement_counts_but_ones_own_of_this_round(tmp_path: Path) -> None:
         await federation.until(lambda: p1.studies["heart"].state is not None)
         state = p1.studies["heart"].state
         assert state is not None
-        advert = state._advert()
+        advert = Advertise.model_validate(state._advert("p1", state._own_keys))
         envelope = json.loads(advert.sign(p1.identity).dump())
         own = json.dumps(envelope)
         assert await refused(p2.post("advertise", "heart", {"statement": own})) is Slug.PROTOCOL_BROKEN
@@ -80,8 +81,11 @@ def test_no_statement_counts_but_ones_own_of_this_round(tmp_path: Path) -> None:
             assert await refused(p1.post("advertise", "heart", {"statement": wrong})) is Slug.PROTOCOL_BROKEN, change
         for statement in ("", "{}", "[]", json.dumps(envelope | {"payload": "bm90IEpTT04="})):
             assert await refused(p1.post("advertise", "heart", {"statement": statement})) is Slug.PROTOCOL_BROKEN
-        for kind in ("reveal", "confirm", "collect"):
+        for kind in ("reveal", "collect"):
             assert await refused(p1.post(kind, "heart", {"statement": own})) is Slug.PROTOCOL_BROKEN, kind
+        early = {"agreement": state.spec.agreement, "round": 1, "signature": "A" * 86 + "=="}
+        for kind, body in (("confirm", early | {"listed": "0" * 64}), ("release", early)):
+            assert await refused(p1.post(kind, "heart", body)) is Slug.PROTOCOL_BROKEN, kind
         await p1.post("advertise", "heart", {"statement": own})
         gate.set()
         await federation.until(ended(federation, StudyChange.FINISHED))
@@ -102,9 +106,9 @@ def test_a_manifest_counts_only_with_its_body(tmp_path: Path) -> None:
                 {
                     **study.state.spec.bound(),
                     "party": "p1",
-                    "boxes_from": study.state.boxes_from,
+                    "boxes": box_set_digest(study.terms, study.state.spec.round, study.state.boxes_from),
                     "segments": ("summary",),
-                    "size": 5 * study.terms.steps[0].encoding.width // 8,
+                    "size": body_size(study.terms.steps[0], ("summary",)),
                     "body": blake3(b"never sent").hexdigest(),
                 }
             )

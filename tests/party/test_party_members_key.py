@@ -31,9 +31,9 @@ from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.members_key import make_key_part, take_key_parts
-from parley_protocol.messages import LogProof, Post
 from parley_protocol.negotiation import AcceptPost, Finalized, MemberEntry, Move, StudyState, TermsProposed
 from parley_protocol.records import StudyChange, StudyEvent
+from parley_protocol.relays import LogProof, Post
 from parley_service.database import Database, migrate, open_engine
 from parley_service.errors import ServiceError
 from parley_service.keyfile import StorageKey
@@ -49,7 +49,7 @@ TERMS = FOUND.terms
 IDS = tuple(member.party for member in TERMS.members)
 CHEAT = next(party for party in IDS if party != ME)
 NOW = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC).timestamp()
-NO_PROOF = LogProof(checkpoint="", old_size=0, consistency=(), leaf="", index=0, inclusion=())  # the federation checks it before
+NO_PROOF = LogProof(checkpoint="", old_size=0, consistency=(), index=0, inclusion=())  # the federation checks it before
 
 Work = Callable[[Negotiation, PartyStore, StorageKey], Awaitable[None]]
 

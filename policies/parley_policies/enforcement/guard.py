@@ -54,6 +54,7 @@ class Leaving(StrEnum):
     CONFIRM = "confirm"
     REVEAL = "reveal"
     WITHDRAWAL = "withdrawal"
+    RELEASE = "release"
     METRIC = "metric"
 
 
@@ -174,11 +175,11 @@ class Guard:
         """Return the verdict that a message of `kind` may leave, or raise Refused.
 
         Messages of a round need `standing`; UPLOAD also needs what it carries and the processor time that its training took.
-        To decline, refuse, stop or withdraw is always permitted: it says nothing, and a party can always leave.
+        To decline, refuse, stop, withdraw or release is always permitted: it says nothing, and a party can always leave.
         """
         check_place(self.policy, self.gateway_url)
         match kind:
-            case Leaving.DECLINE | Leaving.REFUSAL | Leaving.STOP | Leaving.WITHDRAWAL:
+            case Leaving.DECLINE | Leaving.REFUSAL | Leaving.STOP | Leaving.WITHDRAWAL | Leaving.RELEASE:
                 return self._verdict(kind.value, study or _study(standing), standing, (), now)
             case Leaving.ENROLMENT | Leaving.RECORD:
                 return self._verdict(kind.value, study, None, ("identity.profile",), now)

@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("proof", sa.String(), nullable=False),
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("closed_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("study", "number"),
