@@ -20,6 +20,7 @@ from parley_crypto.errors import MalformedError
 from parley_crypto.keys import AgreementKey
 from parley_crypto.ring import RingVector
 from parley_crypto.tags import Tag
+from parley_crypto.tagsize import TAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,4 +159,4 @@ class _MaskedTags:
         self.values = (first + sign * tags[0]) % modulus, (second + sign * tags[1]) % modulus
 
     def add_mask(self, key: bytes, *, sign: int = 1) -> None:
-        self.add(sumproof.from_bytes(keystream.beside(key, sumproof.TAGS * self.bits // 8), self.bits), sign=sign)
+        self.add(sumproof.from_bytes(keystream.beside(key, TAGS * self.bits // 8), self.bits), sign=sign)

@@ -29,6 +29,7 @@ from parley_crypto.keys import KEY_BYTES, SIGNATURE_BYTES, SigningKey
 from parley_crypto.masked import Context, MaskedSealing, add_pad
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope, Signature
+from parley_crypto.tagsize import tag_bits
 
 from parley_protocol.bound import (
     body_size,
@@ -265,7 +266,7 @@ class PartyRound:
         for name, vector in vectors.items():  # all of them first: what is refused is left as it was
             self._check_vector(name, vector)
         body = bytearray()
-        bits = sumproof.tag_bits(spec.workload.encoding.width)
+        bits = tag_bits(spec.workload.encoding.width)
         for name, vector in vectors.items():
             peers = {peer: self.keys[peer].mask for peer in spec.cohort.masked_with(spec.me, name, self.boxes_from)}
             context = Context(spec.agreement, spec.round, spec.base, name)

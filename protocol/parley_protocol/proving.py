@@ -12,6 +12,7 @@ from parley_crypto import ring, sumproof
 from parley_crypto.errors import CryptoError
 from parley_crypto.masked import Context, remove_pads
 from parley_crypto.ring import RingVector
+from parley_crypto.tagsize import tag_bits
 from parley_policies.negotiation.terms import Terms
 
 from parley_protocol.bound import segment_size
@@ -42,7 +43,7 @@ def _checked(terms: Terms, listed: SurvivorList, name: str, raw: bytes | memoryv
     if terms.opened_sums_readable_by == "parties":
         remove_pads(vector, [context.pad_key(members_key, party) for party in summed])
     try:
-        tags = sumproof.from_bytes(raw[segment.length * width // 8 :], sumproof.tag_bits(width))
+        tags = sumproof.from_bytes(raw[segment.length * width // 8 :], tag_bits(width))
         sumproof.check(vector, tags, context.proof_key(members_key), summed)
     except CryptoError as error:
         raise SumNotProvenError(f"sum of {name} in round {listed.round}: {error}") from error

@@ -13,6 +13,7 @@ from parley_crypto.keys import AgreementKey
 from parley_crypto.masked import Context, MaskedOpening, MaskedSealing, add_pad, remove_pads
 from parley_crypto.ring import RingVector
 from parley_crypto.tags import Tag
+from parley_crypto.tagsize import tag_bits, tag_bytes
 
 WIDTHS = st.sampled_from([16, 32, 64])
 KEYS = st.binary(min_size=32, max_size=32)
@@ -55,22 +56,22 @@ def summed(pairs: list[sumproof.Tags], bits: int) -> sumproof.Tags:
 @given(st.data(), WIDTHS, KEYS)
 def test_tags_are_what_they_are_defined_as(data: st.DataObject, width: int, key: bytes) -> None:
     values = data.draw(signed_values(width))
-    assert sumproof.tags(vector_of(values, width), key, "p") == oracle(values, key, "p", sumproof.tag_bits(width))
+    assert sumproof.tags(vector_of(values, width), key, "p") == oracle(values, key, "p", tag_bits(width))
 
 
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("beyond", [-2, -1, 0, 1])
 def test_tags_of_vectors_about_a_block_long(width: int, beyond: int) -> None:
-    count = keystream.BLOCK_BYTES * 8 // sumproof.tag_bits(width) + beyond
+    count = keystream.BLOCK_BYTES * 8 // tag_bits(width) + beyond
     values = [(index * 2_654_435_761 % (1 << width)) - (1 << (width - 1)) for index in range(count)]
-    assert sumproof.tags(vector_of(values, width), KEY, "p") == oracle(values, KEY, "p", sumproof.tag_bits(width))
+    assert sumproof.tags(vector_of(values, width), KEY, "p") == oracle(values, KEY, "p", tag_bits(width))
 
 
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_tags_of_extreme_values_over_several_blocks(width: int) -> None:
     for value in ((1 << (width - 1)) - 1, -(1 << (width - 1)), -1):
         values = [value] * 70_000
-        assert sumproof.tags(vector_of(values, width), KEY, "p") == oracle(values, KEY, "p", sumproof.tag_bits(width))
+        assert sumproof.tags(vector_of(values, width), KEY, "p") == oracle(values, KEY, "p", tag_bits(width))
 
 
 @given(st.data(), WIDTHS, KEYS, st.integers(1, 5))
@@ -81,13 +82,13 @@ def test_summed_tags_prove_the_sum(data: st.DataObject, width: int, key: bytes, 
     rows = data.draw(st.lists(st.lists(st.integers(-most, most), min_size=length, max_size=length), min_size=members, max_size=members))
     pairs = [sumproof.tags(vector_of(row, width), key, party) for party, row in zip(ids, rows, strict=True)]
     total = vector_of([sum(column) for column in zip(*rows, strict=True)], width)
-    sumproof.check(total, summed(pairs, sumproof.tag_bits(width)), key, ids)
+    sumproof.check(total, summed(pairs, tag_bits(width)), key, ids)
 
 
 @given(st.data(), WIDTHS, KEYS)
 def test_altered_sums_tags_and_keys_are_refused(data: st.DataObject, width: int, key: bytes) -> None:
     values = data.draw(signed_values(width))
-    bits = sumproof.tag_bits(width)
+    bits = tag_bits(width)
     vector = vector_of(values, width)
     first, second = sumproof.tags(vector, key, "p")
     altered = vector.copy()
@@ -115,7 +116,7 @@ def test_altered_sums_tags_and_keys_are_refused(data: st.DataObject, width: int,
 @pytest.mark.parametrize("factor", [0, -1, 2, 3])
 def test_a_multiple_of_sum_and_tags_is_refused(width: int, factor: int) -> None:
     """What offsets are for: without them every constant multiple of sum and tags would pass."""
-    bits = sumproof.tag_bits(width)
+    bits = tag_bits(width)
     values = [7, -2, 100]
     opened = sumproof.tags(vector_of(values, width), KEY, "p")
     forged = (factor * opened[0]) % (1 << bits), (factor * opened[1]) % (1 << bits)
@@ -145,7 +146,7 @@ def test_the_sum_of_another_list_is_refused() -> None:
 
 @pytest.mark.parametrize(("width", "bits", "size"), [(16, 64, 16), (32, 64, 16), (64, 128, 32)])
 def test_tags_on_the_wire(width: int, bits: int, size: int) -> None:
-    assert (sumproof.tag_bits(width), sumproof.tag_bytes(width)) == (bits, size)
+    assert (tag_bits(width), tag_bytes(width)) == (bits, size)
     pair = (1, (1 << bits) - 2)
     raw = sumproof.to_bytes(pair, bits)
     assert raw == b"\x01" + bytes(bits // 8 - 1) + b"\xfe" + b"\xff" * (bits // 8 - 1)
@@ -160,7 +161,7 @@ def test_what_is_no_ring_vector_gets_no_tags() -> None:
         with pytest.raises(MalformedError):
             sumproof.tags(np.zeros(3, dtype=dtype), KEY, "p")
     with pytest.raises(MalformedError, match="ring width"):
-        sumproof.tag_bits(8)
+        tag_bits(8)
 
 
 def test_keys_of_proofs_and_pads_are_bound_to_their_context() -> None:
@@ -187,7 +188,7 @@ def test_masked_tags_prove_the_sum_of_the_survivors(width: int, *, padded: bool)
     ids = [f"p{index}" for index in range(5)]
     keys = {party: AgreementKey(bytes([index + 1]) * 32) for index, party in enumerate(ids)}
     seeds = {party: bytes([index + 101]) * 32 for index, party in enumerate(ids)}
-    bits = sumproof.tag_bits(width)
+    bits = tag_bits(width)
     sealed: dict[str, tuple[RingVector, bytes]] = {}
     for index, party in enumerate(ids):
         vector = vector_of([1 << index, -(1 << index), 0], width)

@@ -29,8 +29,8 @@ from parley_party.tables import RoundRow, StudyRow
 from parley_policies.enforcement.guard import Guard, Standing
 from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.messages import RoundOpen
 from parley_protocol.phases import Event
+from parley_protocol.relays import RoundOpen
 from parley_service.database import Database, migrate, open_engine
 from parley_service.secrets import Secret
 from parley_service.storecopy import copy_store
