@@ -152,7 +152,7 @@ class SimParty:
             leaves = self.state.phase in {Phase.ADVERTISE, Phase.SHARE}
             self.promises[self.state.spec.round] = self.state.promise.given_up() if leaves else self.state.promise
         try:
-            check_may_enter(number, self.promises.values(), None)
+            check_may_enter(number, [promise for promise in self.promises.values() if promise.round > self.chain.round], None)
             seed = hashlib.sha256(f"{self.me}/{number}/seed".encode()).digest()
             self.state, effects = PartyRound.enter(self.spec(number), seed).advertise(self.key)
         except LocalProtocolError as error:
@@ -162,8 +162,8 @@ class SimParty:
 
     def take(self, kind: str, raw: bytes, vector: Callable[[str], RingVector]) -> list[Send]:
         """Handle one message of the gateway; a refusal is kept and changes nothing."""
-        message = load_relay(kind, raw)
         try:
+            message = load_relay(kind, raw)
             if isinstance(message, SumOpened):
                 self.close(message)
                 return []
@@ -202,7 +202,7 @@ class SimParty:
             self._prove(listed, base64.b64decode(message.sums))
         if self.state is not None and self.state.spec.round == listed.round:
             self.state, _ = self.state.on_opened()
-        self.promises = {}
+        self.promises = {number: promise for number, promise in self.promises.items() if number > listed.round}
         self.chain, self.number = chain, self.number + 1
         self.parameters = opened.digest()
 

@@ -1,98 +1,66 @@
 """The adversary's workplace: parties as real state machines, and whoever plays the gateway holds every statement that they sent.
 
-A `Stage` drives honest parties up to a phase and keeps what a gateway sees: envelopes, boxes, bodies. From there an attack makes messages
-of its own and shows them to parties, one by one. Members that an attack calls colluders lend their identity keys and their states.
-`Stage.show` also checks what every refusal owes: nothing sent, nothing changed.
+A `Stage` drives honest parties up to a phase and keeps what a gateway sees: statements, signatures, boxes, bodies. From there an attack
+makes messages of its own and shows them to parties, one by one: `keys`, `boxes`, `proposal`, `signed` and `released` build relays honestly
+from what the stage holds, so that an attack only puts another statement in the place of one. Members that an attack calls colluders lend
+their identity keys and their states. `Stage.show` also checks what every refusal owes: nothing sent, nothing changed.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from parley_crypto import ring, sharing
 from parley_crypto.keys import AgreementKey
 from parley_crypto.masked import Context, MaskedOpening, MaskedSealing
+from parley_crypto.merkle import Tree
 from parley_crypto.ring import RingVector
-from parley_crypto.signing import Envelope
-from parley_crypto.statement import Document
+from parley_crypto.signing import Envelope, Signature
 from parley_policies.negotiation.terms import StepTerms, Terms
-from parley_protocol.bound import own_segments, public_state_digest
+from parley_protocol.bound import body_size, key_set_digest, own_segments, public_state_digest, segment_size, statement_digest
 from parley_protocol.certificates import NO_LISTS, Chain, Lists, openable
-from parley_protocol.codec import RELAYS, load_relay
+from parley_protocol.codec import AnyPost
+from parley_protocol.columns import pack, unpack
+from parley_protocol.commitments import HASH_BYTES, share_tree
 from parley_protocol.effects import Send
 from parley_protocol.errors import ProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import (
-    Advertise,
+from parley_protocol.messages import Advertise, Manifest, Reveal, Share, Survivor, SurvivorList
+from parley_protocol.opening import Sealed
+from parley_protocol.party_round import PartyRound
+from parley_protocol.party_spec import PartySpec
+from parley_protocol.phases import Event
+from parley_protocol.promises import check_may_enter
+from parley_protocol.relays import (
     Boxes,
     Certified,
+    ConfirmPost,
     Keys,
     ListProposal,
-    Manifest,
     Post,
-    Reveal,
+    ReleaseAsked,
+    Released,
+    ReleasePost,
     RoundAborted,
     SharePost,
-    Survivor,
-    SurvivorList,
 )
-from parley_protocol.party_round import PartyRound, PartySpec, check_may_follow
+from parley_protocol.release import release_of
 
-from tests.simulator import START, party_ids, party_key
+from tests.attacks.observed import KINDS, Given, Relay, answer, content, given_by, signature_on, snapshot
+from tests.simulator import MEMBERS_KEY, START, party_ids, party_key
 
-Message = TypeVar("Message", bound=Document)
-Relay = Keys | Boxes | ListProposal | Certified | RoundAborted
-KINDS: dict[type[Document], str] = {of: kind for kind, of in RELAYS.items()}
 SIX = tuple(party_ids(6))
 EVERYONE = frozenset(SIX)
 SEGMENTS: dict[str, tuple[int, list[int] | None]] = {"trunk": (8, None), "head:a": (5, [0, 1, 2]), "head:b": (4, [2, 3, 4, 5])}
 
 
-def content(text: str, of: type[Any]) -> Any:  # noqa: ANN401 - whichever statement the envelope holds
-    """Return the statement in an envelope, as an adversary reads it: without checking anything."""
-    return of.parse(Envelope.load(text.encode()).payload)
-
-
-def altered(message: Message, changes: Mapping[str, object]) -> Message:
-    """Return a message with other values in some fields."""
-    return type(message).model_validate({name: getattr(message, name) for name in type(message).model_fields} | dict(changes))
-
-
-def snapshot(state: PartyRound) -> tuple[object, ...]:
-    """Return all that an event may change in a party's round, as plain values."""
-    return (
-        state.phase,
-        sorted((party, advert.digest()) for party, advert in state.adverts.items()),
-        state.live,
-        state.boxes_from,
-        sorted((owner, sorted(shares.items())) for owner, shares in state.held.items()),
-        None if state.manifest is None else state.manifest.dump(),
-        state.confirmed,
-        state.revealed,
-        state.seed,
-    )
-
-
-def answer(state: PartyRound, kind: str, raw: bytes) -> tuple[PartyRound, Iterable[object]]:
-    """Let a party take the bytes of a gateway's message."""
-    key = party_key(state.spec.me)
-    match load_relay(kind, raw):
-        case Keys() as keys:
-            return state.on_keys(keys, key)
-        case Boxes() as boxes:
-            return state.on_boxes(boxes)
-        case ListProposal() as proposal:
-            return state.on_list(proposal, key)
-        case Certified() as certified:
-            return state.on_certified(certified, key)
-        case RoundAborted() as aborted:
-            return state.on_aborted(aborted)
-        case _:
-            raise AssertionError(kind)
+def _column(text: str) -> tuple[bytes, ...]:
+    return unpack(text, HASH_BYTES, len(base64.b64decode(text)) // HASH_BYTES, "hashes")
 
 
 @dataclass
@@ -113,10 +81,12 @@ class Stage:
     states: dict[str, PartyRound] = field(default_factory=dict)
     adverts: dict[str, str] = field(default_factory=dict)
     posts: dict[str, SharePost] = field(default_factory=dict)
+    dealt: dict[str, tuple[str, ...]] = field(default_factory=dict)  # to whom
     manifests: dict[str, str] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
     signatures: dict[str, Envelope] = field(default_factory=dict)
-    reveals: dict[str, Reveal] = field(default_factory=dict)
+    reveals: dict[str, Given] = field(default_factory=dict)
+    releases: dict[str, bytes] = field(default_factory=dict)
     plain: dict[tuple[str, str], RingVector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,6 +124,7 @@ class Stage:
             self.history,
             self.counted.get(me, everyone),
             self.own_floors.get(me, {}),
+            MEMBERS_KEY,
             self.earlier.get(me, NO_LISTS),
         )
 
@@ -169,9 +140,11 @@ class Stage:
     def _enter(self, party: str) -> None:
         spec = self.spec(party)
         if party in self.before:
-            check_may_follow(self.before[party], spec)
+            before = self.before[party].promise
+            leaves = not (before.out or before.signed or before.opened)  # nothing of its own is out: it destroys what it holds, and goes
+            check_may_enter(self.number, [before.given_up() if leaves else before], None)
         seed = hashlib.sha256(f"{party}/{self.number}/{self.seeds}".encode()).digest()
-        self.states[party], effects = PartyRound(spec, seed).advertise(party_key(party))
+        self.states[party], effects = PartyRound.enter(spec, seed).advertise(party_key(party))
         self._keep(party, effects)
 
     # showing messages
@@ -204,16 +177,26 @@ class Stage:
                 case "advertise", Post(statement=text):
                     self.adverts[party] = text
                 case "share", SharePost() as post:
-                    self.posts[party] = post
+                    self.posts[party], self.dealt[party] = post, self.states[party].parties
                 case "collect", Post(statement=text):
                     self.manifests[party] = text
-                case "confirm", Post(statement=text):
-                    self.signatures[party] = Envelope.load(text.encode())
+                case "confirm", ConfirmPost() as post:
+                    self.signatures[party] = self._signature(party, post)
                 case "reveal", Post(statement=text):
-                    self.reveals[party] = content(text, Reveal)
+                    self.reveals[party] = given_by(self.states[party], content(text, Reveal))
+                case "release", ReleasePost() as post:
+                    (self.releases[party],) = unpack(post.signature, 64, 1, "release")
                 case _:
                     raise AssertionError(send)
         return sends
+
+    def _signature(self, party: str, post: ConfirmPost) -> Envelope:
+        """Return a party's signature beside the list that it wrote down itself."""
+        listed = self.states[party].listed
+        assert listed is not None
+        assert listed.digest() == post.listed
+        (raw,) = unpack(post.signature, 64, 1, "signature")
+        return Envelope(SurvivorList.kind, listed.canonical(), (Signature(party_key(party).public.fingerprint, raw),))
 
     # honest progress, up to a phase
 
@@ -250,18 +233,37 @@ class Stage:
     # a list of the adversary's
 
     def confirm(self, listed: SurvivorList, parties: Iterable[str], manifests: Iterable[str] | None = None) -> None:
-        """Have parties sign a list."""
+        """Show parties a list to sign. What of it does not travel they write down themselves."""
         proposal = self.proposal(listed, manifests)
         for party in parties:
             self.show(party, proposal)
 
-    def reveal(self, listed: SurvivorList, parties: Iterable[str], signers: Iterable[str] | None = None) -> dict[str, Reveal]:
+    def reveal(self, listed: SurvivorList, parties: Iterable[str], signers: Iterable[str] | None = None) -> dict[str, Given]:
         """Have parties reveal under a certificate by `signers` (the parties themselves, if not said); return what they gave."""
         chosen = list(parties)
         certified = self.signed(listed, chosen if signers is None else signers)
         for party in chosen:
             self.show(party, certified)
         return {party: self.reveals[party] for party in chosen}
+
+    # what a member posted, again
+
+    def post(self, party: str, event: Event) -> AnyPost:
+        """Return what a member posted in a phase of the round."""
+        posts: dict[Event, Callable[[], AnyPost]] = {
+            Event.ADVERTISE: lambda: Post(statement=self.adverts[party]),
+            Event.SHARE: lambda: self.posts[party],
+            Event.COLLECT: lambda: Post(statement=self.manifests[party]),
+            Event.CONFIRM: lambda: self.confirmation(party, self.signatures[party]),
+            Event.REVEAL: lambda: Post(statement=self.reveals[party].statement.sign(party_key(party)).dump().decode()),
+            Event.RELEASE: lambda: ReleasePost(**self._bound(), signature=pack([self.releases[party]])),
+        }
+        return posts[event]()
+
+    def confirmation(self, party: str, signed: Envelope) -> ConfirmPost:
+        """Return CONFIRM with a member's signature on a list."""
+        rows = {row.keyid: row.sig for row in signed.signatures}
+        return ConfirmPost(**self._bound(), listed=signed.payload_digest, signature=pack([rows[party_key(party).public.fingerprint]]))
 
     # messages, honest unless told otherwise
 
@@ -272,21 +274,61 @@ class Stage:
         """Return KEYS of `members`; `swapped` replaces a member's advert (its id with underscores) by another text."""
         texts = {party: self.adverts[party] for party in sorted(self.adverts if members is None else members)}
         texts |= {party.replace("_", "-"): text for party, text in swapped.items()}
-        return Keys(**self._bound(), adverts=tuple(texts.values()))
+        rows = [(content(text, Advertise), signature_on(text)) for text in texts.values()]
+        return Keys(
+            **self._bound(),
+            parties=tuple(texts),
+            channel_keys=pack(bytes.fromhex(advert.channel_key) for advert, _ in rows),
+            mask_keys=pack(bytes.fromhex(advert.mask_key) for advert, _ in rows),
+            signatures=pack(signature for _, signature in rows),
+            others="",
+        )
+
+    def key_set(self, **swapped: str) -> str:
+        """Return the digest of all adverts, with some replaced."""
+        texts = self.adverts | {party.replace("_", "-"): text for party, text in swapped.items()}
+        return key_set_digest({party: statement_digest(Envelope.load(text.encode()).payload) for party, text in texts.items()})
+
+    def recipients(self, owner: str) -> tuple[str, ...]:
+        """Return to whom a member dealt shares, itself included."""
+        known = (self.dealt.get(owner, ()), *(state.parties for state in self.states.values()))
+        return next(parties for parties in known if parties)
+
+    def tree(self, owner: str) -> Tree:
+        """Return the Merkle tree over what a member says that it dealt."""
+        post = self.posts[owner]
+        seeds = _column(post.seeds)
+        hashes, secrets = _column(post.hashes), len(seeds) + 1
+        return share_tree([hashes[start : start + secrets] for start in range(0, len(hashes), secrets)], seeds)
+
+    def box(self, owner: str, to: str) -> str:
+        """Return a member's box to another; empty if there is none."""
+        peers = [party for party in self.recipients(owner) if party != owner]
+        return self.posts[owner].boxes[peers.index(to)] if to in peers else ""
+
+    def path(self, owner: str, to: str) -> str:
+        """Return the path from what a member dealt to another up to the root."""
+        recipients = self.recipients(owner)
+        return pack(self.tree(owner).inclusion_proof(recipients.index(to))) if to in recipients else ""
 
     def boxes(self, to: str, senders: Iterable[str] | None = None) -> Boxes:
+        """Return BOXES of `senders` for one of them."""
         chosen = sorted(self.posts if senders is None else senders)
+        owners = [party for party in chosen if party != to]
         return Boxes(
             **self._bound(),
-            shares=tuple(self.posts[party].statement for party in chosen),
-            boxes={party: self.posts[party].boxes[to] for party in chosen if party != to},
+            parties=tuple(chosen),
+            roots=pack(bytes.fromhex(content(self.posts[owner].statement, Share).root) for owner in owners),
+            signatures=pack(signature_on(self.posts[owner].statement) for owner in owners),
+            boxes=tuple(self.box(owner, to) for owner in owners),
+            paths=tuple(self.path(owner, to) for owner in owners),
         )
 
     def listed(self, parties: Iterable[str] | None = None, **changes: object) -> SurvivorList:
         """Return the survivor list of those who uploaded, or of `parties`; `changes` override its fields."""
         chosen = sorted(self.manifests if parties is None else parties)
         some = next(state for state in self.states.values() if state.boxes_from)
-        still = openable(self.terms, self.step, self.history, self.parameters, frozenset(chosen))
+        still = openable(self.terms, self.step, self.history, self.parameters, frozenset(chosen), round_number=self.number)
         fields: dict[str, object] = {
             "study": self.terms.study,
             "agreement": self.terms.digest(),
@@ -302,17 +344,50 @@ class Stage:
         return SurvivorList.model_validate(fields | changes)
 
     def proposal(self, listed: SurvivorList, manifests: Iterable[str] | None = None) -> ListProposal:
-        texts = tuple(self.manifests[party] for party in sorted(listed.parties)) if manifests is None else tuple(manifests)
-        return ListProposal(**self._bound(), payload=listed.canonical().decode(), manifests=texts)
+        """Return LIST: of a list what travels, with the manifests of its members or others."""
+        survivors = tuple(survivor.party for survivor in listed.survivors)
+        texts = [self.manifests[party] for party in survivors] if manifests is None else list(manifests)
+        return ListProposal(
+            **self._bound(),
+            survivors=survivors,
+            openable=listed.openable,
+            bodies=pack(bytes.fromhex(content(text, Manifest).body) for text in texts),
+            signatures=pack(signature_on(text) for text in texts),
+        )
 
-    def signed(self, listed: SurvivorList, signers: Iterable[str]) -> Certified:
+    def certificate(self, listed: SurvivorList, signers: Iterable[str]) -> Envelope:
         """Return a certificate: signatures that parties gave on exactly this list, and those of colluders' keys for the others."""
-        certificate = Envelope(SurvivorList.kind, listed.canonical(), ())
+        envelope = Envelope(SurvivorList.kind, listed.canonical(), ())
         for party in signers:
             given = self.signatures.get(party)
             fresh = given is None or given.payload != listed.canonical()
-            certificate = certificate.joined(listed.sign(party_key(party)) if fresh or given is None else given)
-        return Certified(**self._bound(), certificate=certificate.dump().decode())
+            envelope = envelope.joined(listed.sign(party_key(party)) if fresh or given is None else given)
+        return envelope
+
+    def signed(self, listed: SurvivorList, signers: Iterable[str]) -> Certified:
+        """Return CERTIFIED: the signatures of `certificate`, without the list that its readers have."""
+        chosen = tuple(signers)
+        rows = {row.keyid: row.sig for row in self.certificate(listed, chosen).signatures}
+        return Certified(**self._bound(), signers=chosen, signatures=pack(rows[party_key(party).public.fingerprint] for party in chosen))
+
+    def asked(self) -> ReleaseAsked:
+        """Return RELEASE, as the gateway asks for it."""
+        return ReleaseAsked(**self._bound(), reason="it cannot be finished")
+
+    def release(self, parties: Iterable[str]) -> None:
+        """Have parties destroy their shares."""
+        for party in parties:
+            self.show(party, self.asked())
+
+    def lends(self, *parties: str) -> None:
+        """Take RELEASE of members that are not in the round, or of colluders, which keep their shares."""
+        for party in parties:
+            self.releases[party] = release_of(self.terms, self.number, party).sign(party_key(party)).signatures[0].sig
+
+    def released(self, parties: Iterable[str] | None = None) -> Released:
+        """Return RELEASED with the statements of some members."""
+        chosen = tuple(sorted(self.releases) if parties is None else parties)
+        return Released(**self._bound(), parties=chosen, signatures=pack(self.releases[party] for party in chosen))
 
     def aborted(self) -> RoundAborted:
         return RoundAborted(**self._bound(), reason="the operator says so")
@@ -325,20 +400,26 @@ class Stage:
     # what the adversary computes from what it holds
 
     def upload(self, party: str, segment: str) -> RingVector:
-        offset = 0
-        for name in content(self.manifests[party], Manifest).segments:
-            size = self.step.segment(name).length * self.step.encoding.width // 8
-            if name == segment:
-                return ring.from_bytes(self.bodies[party][offset : offset + size], self.step.segment(name).length, self.step.encoding.width)
-            offset += size
-        raise AssertionError(f"{party} uploaded no {segment}")
+        """Return the sealed vector of one segment of a party's body."""
+        return self.sealed(party, segment)[0]
 
-    def combined(self, shares: Mapping[str, str]) -> bytes:
+    def sealed(self, party: str, segment: str) -> Sealed:
+        """Return one segment of a party's body: the sealed vector, and its sealed tags."""
+        names, length, width = (
+            content(self.manifests[party], Manifest).segments,
+            self.step.segment(segment).length,
+            self.step.encoding.width,
+        )
+        start = body_size(self.step, names[: names.index(segment)])
+        raw = self.bodies[party][start : start + segment_size(self.step, segment)]
+        return ring.from_bytes(raw[: length * width // 8], length, width), raw[length * width // 8 :]
+
+    def combined(self, shares: Mapping[str, bytes]) -> bytes:
         """Return a secret from shares by revealer."""
-        ranked = {self.terms.rank(party): bytes.fromhex(share) for party, share in shares.items()}
+        ranked = {self.terms.rank(party): share for party, share in shares.items()}
         return sharing.combine(ranked, threshold=self.terms.threshold)
 
-    def sum_of(self, survivors: Iterable[str], segment: str, reveals: Mapping[str, Reveal]) -> RingVector:
+    def sum_of(self, survivors: Iterable[str], segment: str, reveals: Mapping[str, Given]) -> RingVector:
         """Return the sum that reveals on one list open, computed from uploads and shares alone."""
         parties = [party for party in sorted(survivors) if party in self.step.segment(segment).members]
         context = Context(self.terms.digest(), self.number, self.base, segment)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from parley_crypto.signing import Envelope
 from parley_policies.enforcement.differencing import isolated
 from parley_policies.negotiation.terms import Terms
 from parley_protocol import certificates
 from parley_protocol.certificates import Chain, Lists, extend, openable
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.party_round import PartySpec
+from parley_protocol.party_spec import PartySpec
 
 from tests.attacks.adversary import EVERYONE, SIX, Stage
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
@@ -31,9 +30,9 @@ def certified(stage: Stage, *silent: str) -> Chain:
     listed = stage.listed()
     present = [party for party in stage.ids if party not in silent]
     stage.confirm(listed, present)
-    certificate = stage.signed(listed, present).certificate
+    certificate = stage.certificate(listed, present)
     stage.reveal(listed, present)
-    chain, _ = extend(stage.history, stage.terms, Envelope.load(certificate.encode()))
+    chain, _ = extend(stage.history, stage.terms, certificate)
     return chain
 
 
@@ -128,8 +127,8 @@ def test_a_change_of_k_members_is_not_small() -> None:
     terms = make_terms(9, small_changes=0)
     ids = party_ids(9)
     chain = Chain(terms.digest(), "1" * 64, 1, frozenset(), (certificates.OpenedList("trunk", frozenset(ids), START),))
-    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(ids[3:])) == ("trunk",)
-    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(ids[2:])) == ()
+    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(ids[3:]), round_number=1) == ("trunk",)
+    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(ids[2:]), round_number=1) == ()
 
 
 def test_parts_are_judged_apart() -> None:
@@ -137,8 +136,8 @@ def test_parts_are_judged_apart() -> None:
     terms = make_terms(6, segments={"trunk": (8, None), "head:a": (5, [0, 1, 2])})
     lists = (certificates.OpenedList("trunk", EVERYONE, START), certificates.OpenedList("head:a", frozenset(SIX[:3]), START))
     chain = Chain(terms.digest(), "1" * 64, 1, frozenset(), lists)
-    assert openable(terms, terms.steps[0], chain, START, frozenset(SIX[:5])) == ("head:a",)
-    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(SIX[:5])) == ("trunk", "head:a")
+    assert openable(terms, terms.steps[0], chain, START, frozenset(SIX[:5]), round_number=1) == ("head:a",)
+    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(SIX[:5]), round_number=1) == ("trunk", "head:a")
 
 
 def test_who_knows_of_an_earlier_sum_is_enough_to_stop_it() -> None:

@@ -171,5 +171,5 @@ def test_an_opened_round_has_no_secrets_left() -> None:
     stage.reveal(stage.listed(), SIX)
     closed, _ = stage.states[VICTIM].on_opened()
     assert (closed.seed, dict(closed.held)) == (b"", {})
-    with pytest.raises(LocalProtocolError, match="a closed round has none"):
-        closed._self_seed("trunk")
+    with pytest.raises(LocalProtocolError, match="a round that is over has none"):
+        closed._secrets.self_seed("trunk")

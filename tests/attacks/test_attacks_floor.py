@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.certificates import Chain, OpenedList, verify_certificate
 from parley_protocol.ids import Phase
 from parley_protocol.messages import Manifest
-from parley_protocol.party_round import PartyRound, PartySpec
+from parley_protocol.party_round import PartyRound
+from parley_protocol.party_spec import PartySpec
 
-from tests.attacks.adversary import EVERYONE, SEGMENTS, SIX, Stage, content
+from tests.attacks.adversary import EVERYONE, SEGMENTS, SIX, Stage
 from tests.attacks.guards import Attack, Guard, check_mutations, check_refused
+from tests.attacks.observed import content
 from tests.simulator import make_terms, party_ids, party_key
 
 HEAD_OF_FOUR: dict[str, tuple[int, list[int] | None]] = {"trunk": (8, None), "head:a": (5, [0, 1, 2, 3])}
@@ -57,7 +58,7 @@ def list_a_phantom() -> None:
     listed = stage.listed([*SIX[:4], SIX[5]])
     assert "head:b" in listed.openable  # two who sealed, and the phantom
     stage.confirm(listed, SIX[:4])
-    verify_certificate(stage.terms, Envelope.load(stage.signed(listed, [*SIX[:4], SIX[5]]).certificate.encode()))
+    verify_certificate(stage.terms, stage.certificate(listed, [*SIX[:4], SIX[5]]))
 
 
 def list_a_member_twice() -> None:
@@ -127,16 +128,17 @@ def enter_with_a_floor_that_colluders_reach() -> None:
     assert np.array_equal(alone, stage.plain[(ids[0], "head:a")])
 
 
+FEW = Guard(PartyRound, "_members_in_order", "wanted at least")
 OPENED, IN_ORDER = "to be opened", "in id order"
 ATTACKS = (
     Attack("fewer than t listed", list_fewer_than_t, "wanted at least 5 members", (Guard(PartyRound, "_check_list", "wanted at least"),)),
-    Attack("part below floor", open_a_part_below_its_floor, OPENED, (Guard(PartyRound, "_check_list", OPENED, "listed.openable"),)),
-    Attack("part not shared", open_a_part_that_was_not_shared, OPENED, (Guard(PartyRound, "_check_list", OPENED, "listed.openable"),)),
+    Attack("part below floor", open_a_part_below_its_floor, OPENED, (Guard(PartyRound, "_check_list", OPENED, "proposal.openable"),)),
+    Attack("part not shared", open_a_part_that_was_not_shared, OPENED, (Guard(PartyRound, "_check_list", OPENED, "proposal.openable"),)),
     Attack("nothing opened", open_nothing, "a shared part to be opened", (Guard(PartyRound, "_check_list", OPENED, "not wanted_open"),)),
     Attack("phantom listed", list_a_phantom, IN_ORDER, (Guard(PartyRound, "_check_list", IN_ORDER, "not set(parties)"),)),
     Attack("member twice", list_a_member_twice, IN_ORDER, (Guard(PartyRound, "_check_list", IN_ORDER, "sorted(set(parties))"),)),
-    Attack("too few keys", share_with_fewer_than_t, "keys: wanted at least 5", (Guard(PartyRound, "_checked_adverts", "wanted at least"),)),
-    Attack("too few boxes", collect_with_fewer_than_t, "boxes: wanted at least 5", (Guard(PartyRound, "on_boxes", "wanted at least"),)),
+    Attack("too few keys", share_with_fewer_than_t, "keys: wanted at least 5", (FEW,)),
+    Attack("too few boxes", collect_with_fewer_than_t, "boxes: wanted at least 5", (FEW,)),
     Attack(
         "no floor reached",
         share_where_nothing_reaches_a_floor,

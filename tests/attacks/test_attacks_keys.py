@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,16 +13,18 @@ from parley_crypto.channel import open_box
 from parley_crypto.errors import VerificationError
 from parley_crypto.keys import AgreementKey, VerifyKey
 from parley_crypto.signing import Envelope
-from parley_policies.negotiation.terms import Terms
-from parley_protocol import bound, party_round
-from parley_protocol.bound import key_set_digest
+from parley_protocol import bound, columns, party_round
+from parley_protocol.columns import pack
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Advertise, Keys, SharePost
+from parley_protocol.messages import Advertise
 from parley_protocol.party_round import PartyRound
+from parley_protocol.relays import Keys, SharePost
+from parley_protocol.round_secrets import RoundSecrets
 
-from tests.attacks.adversary import SIX, Stage, altered, content
+from tests.attacks.adversary import SIX, Stage
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
+from tests.attacks.observed import altered, believed, content, mask_secret, signature_on
 from tests.simulator import GATEWAY_KEY, make_terms, party_key
 
 VICTIM, COLLUDER = SIX[0], SIX[5]
@@ -61,15 +64,15 @@ def put_the_gateways_keys_in_place_of_all_others() -> None:
         genuine = Envelope.load(stage.adverts[party].encode()).signatures
         forged[party.replace("-", "_")] = Envelope(Advertise.kind, with_gateways_keys(stage, party).canonical(), genuine).dump().decode()
     stage.show(VICTIM, stage.keys(**forged))
-    state, found = stage.states[VICTIM], {"mask": {}, "self/trunk": {}}  # type: tuple[PartyRound, dict[str, dict[int, bytes]]]
+    own, found = stage.states[VICTIM]._secrets, {"mask": {}, "self/trunk": {}}  # type: tuple[RoundSecrets, dict[str, dict[int, bytes]]]
     for party in SIX[1:]:
-        context = state._box_context(key_set_digest(state.adverts.values()), VICTIM, party)
-        sealed = base64.b64decode(stage.posts[VICTIM].boxes[party])
-        opened = open_box(gateways_key("channel", party), state._channel.public, sealed, *context)
+        context = own._box_context(stage.states[VICTIM].key_set, VICTIM, party)
+        sealed = base64.b64decode(stage.box(VICTIM, party))
+        opened = open_box(gateways_key("channel", party), own.channel.public, sealed, *context)
         for index, name in enumerate(found):
             found[name][stage.terms.rank(party)] = opened[index * sharing.SHARE_BYTES :][: sharing.SHARE_BYTES]
     seed, secret = (sharing.combine(found[name], threshold=stage.terms.threshold) for name in ("self/trunk", "mask"))
-    assert (seed, secret) == (state._self_seed("trunk"), state._mask_secret)
+    assert (seed, secret) == (own.self_seed("trunk"), mask_secret(stage.states[VICTIM]))
 
 
 def put_keys_that_the_gateway_signed() -> None:
@@ -81,20 +84,30 @@ def speak_for_another_member() -> None:
     stage = start()
     text = with_gateways_keys(stage, SIX[1]).sign(party_key(COLLUDER)).dump().decode()
     stage.show(VICTIM, replaced(stage, SIX[1], text))
-    assert stage.states[VICTIM].adverts[SIX[1]].mask_key == gateways_key("mask", SIX[1]).public.hex()
+    assert stage.states[VICTIM].keys[SIX[1]].mask == gateways_key("mask", SIX[1]).public
 
 
-def put_two_signatures_on_one_statement() -> None:
+def put_two_signatures_beside_one_statement() -> None:
     stage = start()
-    text = content(stage.adverts[COLLUDER], Advertise).sign(party_key(COLLUDER), GATEWAY_KEY).dump().decode()
-    stage.show(VICTIM, replaced(stage, COLLUDER, text))
+    rows = [*(signature_on(stage.adverts[party]) for party in SIX), bytes(64)]
+    with suppress(ValueError):  # an accident instead of a refusal
+        stage.show(VICTIM, altered(stage.keys(), {"signatures": pack(rows)}))
 
 
-def show_two_sets_of_keys_of_one_member() -> None:
+def count_a_member_twice() -> None:
+    """Four members advertised, one of them stands there twice: they pass for five."""
     stage = start()
-    other = with_gateways_keys(stage, COLLUDER).sign(party_key(COLLUDER)).dump().decode()
-    keys = stage.keys()
-    stage.show(VICTIM, altered(keys, {"adverts": (*keys.adverts, other)}))
+    keys = stage.keys(SIX[:4])
+    stage.show(VICTIM, altered(keys, {"parties": (*keys.parties, SIX[3])}))
+    assert len(set(stage.states[VICTIM].parties)) < stage.terms.threshold
+
+
+def count_a_stranger() -> None:
+    """Four members advertised; of the fifth, who is none, there is a digest only."""
+    stage = start()
+    keys = stage.keys(SIX[:4])
+    stage.show(VICTIM, altered(keys, {"parties": (*keys.parties, "stranger"), "others": pack([bytes(32)])}))
+    assert len(set(stage.states[VICTIM].parties) & set(SIX)) < stage.terms.threshold
 
 
 def repeat_a_members_key() -> None:
@@ -122,8 +135,8 @@ def advertise_a_mask_key_of_low_order() -> None:
     stage.adverts[COLLUDER] = stage.advert(COLLUDER, mask_key=LOW_ORDER[2].to_bytes(32, "little").hex())
     for party in SIX[:5]:
         stage.show(party, stage.keys())
-    victim = stage.states[VICTIM]
-    share = replace(stage.states[COLLUDER], adverts=victim.adverts, live=victim.live).share(party_key(COLLUDER))
+    victim, own = stage.states[VICTIM], stage.states[COLLUDER]
+    share = replace(own, keys=victim.keys, parties=victim.parties, key_set=victim.key_set, live=victim.live).share(party_key(COLLUDER))
     assert isinstance(share.body, SharePost)
     stage.posts[COLLUDER] = share.body
     stage.show(VICTIM, stage.boxes(VICTIM))
@@ -148,7 +161,8 @@ def advertise_for_another_step() -> None:
 
 def leave_the_reader_out() -> None:
     stage = start()
-    stage.show(VICTIM, stage.keys(SIX[1:]))
+    with suppress(KeyError):  # an accident instead of a refusal
+        stage.show(VICTIM, stage.keys(SIX[1:]))
 
 
 def show_the_reader_old_keys_of_its_own() -> None:
@@ -166,61 +180,64 @@ def show_members_different_keys() -> None:
     stage.show(VICTIM, stage.boxes(VICTIM, SIX[:5]))
 
 
-def by_its_word(terms: Terms, envelope: Envelope, what: str) -> str:
-    """A careless `author_of`: it believes what the statement says."""
-    del terms, what
-    return Advertise.parse(envelope.payload).party
-
-
-def unchecked(envelope: Envelope, payload_type: str, key: VerifyKey) -> bytes:
-    """A careless `Envelope.verify`."""
-    del payload_type, key
-    return envelope.payload
-
-
-def unlooked(advert: Advertise) -> None:
+def unlooked(party: str, channel_key: bytes, mask_key: bytes) -> None:
     """A careless `check_round_keys`."""
-    del advert
+    del party, channel_key, mask_key
 
 
-def context_without_keys(state: PartyRound, keys: str, sender: str, recipient: str) -> tuple[str | int, ...]:
-    del keys
-    return (state.spec.agreement, state.spec.round, state.spec.base, sender, recipient)
+def context_without_keys(secrets: RoundSecrets, key_set: str, sender: str, recipient: str) -> tuple[str | int, ...]:
+    del key_set
+    return (secrets.spec.agreement, secrets.spec.round, secrets.spec.base, sender, recipient)
 
 
-BY_ITS_WORD = Patch(bound, "author_of", by_its_word)
-UNSIGNED = Patch(Envelope, "verify", unchecked)
-OWN = (Guard(PartyRound, "_checked_adverts", "our own are missing"),)
-FROM_OURS = (Guard(PartyRound, "_checked_adverts", "from our parameters"),)
-OTHER_SETS = (Guard(PartyRound, "_opened", "other keys than we were"), Patch(PartyRound, "_box_context", context_without_keys))
+UNSIGNED = (Patch(VerifyKey, "verify", believed),)
+SIGNED = "not what it signed in this round"
+ORDER = "keys: wanted distinct members"
+TWICE = Guard(PartyRound, "_checked_keys", "occurs twice")
 ATTACKS = (
-    Attack("man in the middle", put_the_gateways_keys_in_place_of_all_others, "does not verify", (UNSIGNED,)),
+    Attack("man in the middle", put_the_gateways_keys_in_place_of_all_others, SIGNED, UNSIGNED),
+    Attack("signed by the gateway", put_keys_that_the_gateway_signed, f"keys of {COLLUDER}: {SIGNED}", UNSIGNED),
+    Attack("for another member", speak_for_another_member, f"keys of {SIX[1]}: {SIGNED}", UNSIGNED),
     Attack(
-        "signed by the gateway",
-        put_keys_that_the_gateway_signed,
-        "signature of a member",
-        (Patch(bound, "author_of", by_its_word), UNSIGNED),
+        "two signatures",
+        put_two_signatures_beside_one_statement,
+        "signatures: wanted 6 values of 64 bytes",
+        (Guard(columns, "unpack", "values of"),),
     ),
-    Attack("for another member", speak_for_another_member, "it speaks for", (Guard(bound, "read_bound", "it speaks for"),)),
     Attack(
-        "two signatures", put_two_signatures_on_one_statement, "wanted one signature", (Guard(bound, "author_of", "wanted one signature"),)
+        "one member twice", count_a_member_twice, ORDER, (Guard(PartyRound, "_members_in_order", "in id order", "sorted(set(parties))"),)
     ),
-    Attack("two of one member", show_two_sets_of_keys_of_one_member, "occurs twice", (Guard(bound, "by_party", "occurs twice"),)),
-    Attack("repeated key", repeat_a_members_key, "occurs twice", (Guard(PartyRound, "_checked_adverts", "occurs twice"),)),
+    Attack("a stranger", count_a_stranger, ORDER, (Guard(PartyRound, "_members_in_order", "in id order", "<= members"),)),
+    Attack("repeated key", repeat_a_members_key, "occurs twice", (TWICE,)),
     Attack(
         "one key for both",
         advertise_one_key_for_channel_and_masks,
         f"keys of {COLLUDER}: wanted two keys",
-        (Guard(bound, "check_round_keys", "wanted two keys"), Guard(PartyRound, "_checked_adverts", "occurs twice")),
+        (Guard(bound, "check_round_keys", "wanted two keys"), TWICE),
     ),
     Attack("repeated in other bytes", repeat_a_members_key_in_other_bytes, "below 2", (Guard(bound, "check_round_keys", "wanted a "),)),
     Attack("low order", advertise_a_mask_key_of_low_order, "low order", (Patch(party_round, "check_round_keys", unlooked),)),
-    Attack("another base", advertise_for_another_base, "wanted base version", (Guard(bound, "read_bound", "wanted base version"),)),
-    Attack("other parameters", advertise_from_other_parameters, "from our parameters", FROM_OURS),
-    Attack("another step", advertise_for_another_step, "from our parameters", FROM_OURS),
-    Attack("reader left out", leave_the_reader_out, "our own are missing", OWN),
-    Attack("reader's old keys", show_the_reader_old_keys_of_its_own, "our own are missing or altered", OWN),
-    Attack("different key sets", show_members_different_keys, "shown other keys than we were", OTHER_SETS),
+    Attack("another base", advertise_for_another_base, f"keys of {COLLUDER}: {SIGNED}", UNSIGNED),
+    Attack("other parameters", advertise_from_other_parameters, f"keys of {COLLUDER}: {SIGNED}", UNSIGNED),
+    Attack("another step", advertise_for_another_step, f"keys of {COLLUDER}: {SIGNED}", UNSIGNED),
+    Attack(
+        "reader left out",
+        leave_the_reader_out,
+        "keys: our own are missing",
+        (Guard(PartyRound, "_members_in_order", "our own are missing"),),
+    ),
+    Attack(
+        "reader's old keys",
+        show_the_reader_old_keys_of_its_own,
+        "keys: our own are altered",
+        (Guard(PartyRound, "_checked_keys", "our own are altered"),),
+    ),
+    Attack(
+        "different key sets",
+        show_members_different_keys,
+        f"share of {SIX[1]}: {SIGNED}",
+        (*UNSIGNED, Patch(RoundSecrets, "_box_context", context_without_keys)),
+    ),
 )
 
 

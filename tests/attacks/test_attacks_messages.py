@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from parley_crypto.signing import Envelope
-from parley_crypto.statement import Document
+from parley_crypto.statement import Document, Statement
+from parley_protocol.certificates import verify_certificate
 from parley_protocol.codec import POSTS, RELAYS, load_post, load_relay
+from parley_protocol.columns import pack
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
 from parley_protocol.messages import Advertise, Manifest, Share, SurvivorList
 
-from tests.attacks.adversary import KINDS, SIX, Relay, Stage, altered, answer, content, snapshot
+from tests.attacks.adversary import SIX, Stage
+from tests.attacks.observed import KINDS, Relay, altered, answer, content, mask_secret, signature_on, snapshot
 from tests.simulator import make_terms, party_key
 
 VICTIM, COLLUDER = SIX[0], SIX[5]
+
+
+def proof(stage: Stage) -> Relay:
+    """Return RELEASED with the statements of all others."""
+    stage.release(SIX[1:])
+    return stage.released()
+
+
 IN_TURN: dict[str, tuple[Phase, Callable[[Stage], Relay]]] = {
     "keys": (Phase.ADVERTISE, lambda stage: stage.keys()),
     "boxes": (Phase.SHARE, lambda stage: stage.boxes(VICTIM)),
     "list": (Phase.CONFIRM, lambda stage: stage.proposal(stage.listed())),
     "certified": (Phase.REVEAL, lambda stage: stage.signed(stage.listed(), SIX)),
     "aborted": (Phase.SHARE, lambda stage: stage.aborted()),
+    "release": (Phase.CONFIRM, lambda stage: stage.asked()),
+    "released": (Phase.CONFIRM, proof),
 }
 
 
@@ -70,7 +84,7 @@ def test_bytes_that_are_no_message_are_refused(kind: str, raw: bytes) -> None:
         load(kind, raw)
 
 
-@pytest.mark.parametrize("kind", ["", "KEYS", "release", "keys ", "advertise", "sealed", "../keys"])
+@pytest.mark.parametrize("kind", ["", "KEYS", "releases", "keys ", "advertise", "sealed", "../keys"])
 def test_an_unknown_kind_is_refused(kind: str) -> None:
     with pytest.raises(RemoteProtocolError, match="wanted one of"):
         load_relay(kind, b"{}")
@@ -78,46 +92,58 @@ def test_an_unknown_kind_is_refused(kind: str) -> None:
         load_post("x" + kind, b"{}")
 
 
-def signed_with(party: str, of: type[Advertise | Share | Manifest], text: str, **added: object) -> str:
-    """Return a member's statement with fields that no such statement has, validly signed."""
-    body = json.loads(content(text, of).canonical()) | added
+def urgent(of: type[Statement], text: str) -> bytes:
+    """Return a member's valid signature on its statement with a field that no such statement has."""
+    body = json.loads(content(text, of).canonical()) | {"urgent": 1}
     raw = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    return Envelope.sign(of.kind, raw, party_key(party)).dump().decode()
+    return Envelope.sign(of.kind, raw, party_key(COLLUDER)).signatures[0].sig
 
 
-def test_a_signed_statement_with_an_unknown_field_is_refused() -> None:
+def test_a_signature_on_a_statement_with_an_unknown_field_is_refused() -> None:
+    """Nothing is parsed that came with the signature: it must be on what the reader writes down."""
     stage = Stage(make_terms(6))
-    with pytest.raises(RemoteProtocolError, match=f"advertise of {COLLUDER}: .*urgent"):
-        stage.show(VICTIM, stage.keys(party_005=signed_with(COLLUDER, Advertise, stage.adverts[COLLUDER], urgent=1)))
+    others = [signature_on(stage.adverts[party]) for party in SIX[:5]]
+    with pytest.raises(RemoteProtocolError, match=f"keys of {COLLUDER}: not what it signed"):
+        stage.show(VICTIM, altered(stage.keys(), {"signatures": pack([*others, urgent(Advertise, stage.adverts[COLLUDER])])}))
     stage.to(Phase.SHARE)
-    whole = stage.boxes(VICTIM)
-    forged = signed_with(COLLUDER, Share, stage.posts[COLLUDER].statement, urgent=1)
-    with pytest.raises(RemoteProtocolError, match=f"share of {COLLUDER}: .*urgent"):
-        stage.show(VICTIM, altered(whole, {"shares": (*whole.shares[:5], forged)}))
+    others = [signature_on(stage.posts[party].statement) for party in SIX[1:5]]
+    forged = urgent(Share, stage.posts[COLLUDER].statement)
+    with pytest.raises(RemoteProtocolError, match=f"share of {COLLUDER}: not what it signed"):
+        stage.show(VICTIM, altered(stage.boxes(VICTIM), {"signatures": pack([*others, forged])}))
     stage.to(Phase.CONFIRM)
-    proposal = stage.proposal(stage.listed())
-    forged = signed_with(COLLUDER, Manifest, stage.manifests[COLLUDER], urgent=1)
-    with pytest.raises(RemoteProtocolError, match=f"manifest of {COLLUDER}: .*urgent"):
-        stage.show(VICTIM, altered(proposal, {"manifests": (*proposal.manifests[:5], forged)}))
+    others = [signature_on(stage.manifests[party]) for party in SIX[:5]]
+    forged = urgent(Manifest, stage.manifests[COLLUDER])
+    with pytest.raises(RemoteProtocolError, match=f"manifest of {COLLUDER}: not what it signed"):
+        stage.show(VICTIM, altered(stage.proposal(stage.listed()), {"signatures": pack([*others, forged])}))
 
 
-def test_a_list_with_an_unknown_field_is_refused() -> None:
+def test_a_certificate_with_an_unknown_field_is_refused() -> None:
+    """Whoever reads a chain parses lists: one that t members signed with a field too many is no list."""
     stage = Stage(make_terms(6)).to(Phase.CONFIRM)
-    proposal = stage.proposal(stage.listed())
-    body = json.loads(proposal.payload) | {"urgent": True}
-    with pytest.raises(RemoteProtocolError, match="survivor list: SurvivorList: urgent"):
-        stage.show(VICTIM, altered(proposal, {"payload": json.dumps(body, sort_keys=True, separators=(",", ":"))}))
+    body = json.loads(stage.listed().canonical()) | {"urgent": True}
+    raw = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(RemoteProtocolError, match=r"certificate: .*urgent"):
+        verify_certificate(stage.terms, Envelope.sign(SurvivorList.kind, raw, *(party_key(party) for party in SIX)))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"payload":"","payloadType":"","signatures":[]}', '{"payload":7}'])
-def test_an_envelope_that_is_none_is_refused(text: str) -> None:
-    stage = Stage(make_terms(6))
-    with pytest.raises(RemoteProtocolError, match="advertise: "):
-        stage.show(VICTIM, stage.keys(party_005=text))
-    reached = Stage(make_terms(6)).to(Phase.REVEAL)
-    certified = reached.signed(reached.listed(), SIX)
-    with pytest.raises(RemoteProtocolError, match="certificate: "):
-        reached.show(VICTIM, altered(certified, {"certificate": text}))
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "keys": ("channel_keys", "mask_keys", "signatures", "others"),
+    "boxes": ("roots", "signatures"),
+    "list": ("bodies", "signatures"),
+    "certified": ("signatures",),
+    "released": ("signatures",),
+}
+
+
+@pytest.mark.parametrize(("kind", "column"), [(kind, column) for kind, columns in COLUMNS.items() for column in columns])
+def test_a_column_of_another_length_or_form_is_refused(kind: str, column: str) -> None:
+    phase, make = IN_TURN[kind]
+    stage = Stage(make_terms(6)).to(phase)
+    message = make(stage)
+    raw = base64.b64decode(getattr(message, column))
+    for wrong in (pack([raw, b"x"]), pack([raw[:-1]]) if raw else "AAAA", "A", "AB=C", "A" * 5, pack([raw * 2]) or "AAAA"):
+        with pytest.raises(RemoteProtocolError, match=r"wanted base64|wanted \d+ values of \d\d bytes|message .*String should match"):
+            stage.show(VICTIM, type(message).model_construct(**{**dict(message), column: wrong}))
 
 
 def test_no_refusal_shows_a_secret_of_the_reader() -> None:
@@ -125,8 +151,8 @@ def test_no_refusal_shows_a_secret_of_the_reader() -> None:
     stage = Stage(make_terms(6)).to(Phase.REVEAL)
     state = stage.states[VICTIM]
     shares = [share.hex() for owners in state.held.values() for share in owners.values()]
-    secrets = [state.seed.hex(), state._mask_secret.hex(), state._self_seed("trunk").hex(), *shares]
-    said = [repr(state), str(state), repr(state._channel)]
+    secrets = [state.seed.hex(), mask_secret(state).hex(), state._secrets.self_seed("trunk").hex(), *shares]
+    said = [repr(state), str(state), repr(state._secrets), repr(state._secrets.channel)]
     for kind, (_, make) in IN_TURN.items():
         for _, body in mutations(json.loads(make(stage).canonical())):
             try:

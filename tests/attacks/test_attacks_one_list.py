@@ -1,4 +1,4 @@
-"""Invariant 3, without RELEASE: one opened list per base version, whatever the gateway says of a round."""
+"""Invariant 3, but for RELEASE (`test_attacks_release`): one opened list per base version, whatever the gateway says of a round."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms, required_threshold
-from parley_protocol import certificates, party_round
+from parley_protocol import certificates, promises
 from parley_protocol.certificates import Chain, extend, verify_certificate
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.ids import Phase
 from parley_protocol.messages import Manifest, SurvivorList
-from parley_protocol.party_round import PartySpec
+from parley_protocol.party_spec import PartySpec
 from parley_protocol.phases import PARTY, Event
+from parley_protocol.promises import Promise, check_may_amend
 
-from tests.attacks.adversary import SIX, Stage, content
+from tests.attacks.adversary import SIX, Stage
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
+from tests.attacks.observed import content
 from tests.simulator import make_terms, party_key
 
 VICTIM = SIX[0]
@@ -78,21 +80,26 @@ def certify_a_base_twice() -> None:
 
 
 def certificate(stage: Stage, listed: SurvivorList) -> Envelope:
-    return Envelope.load(stage.signed(listed, SIX).certificate.encode())
+    return stage.certificate(listed, SIX)
 
 
+FINISHED = Guard(promises, "check_may_enter", "finished, released or given up first")
 TWICE = "has an opened list already"
 ENTRY = "has an opened list, or it lies behind"
 ATTACKS = (
-    Attack("round again", replay_the_round_on_its_base, "finished first", (Guard(party_round, "check_may_follow", "finished first"),)),
+    Attack("round again", replay_the_round_on_its_base, "finished, released or given up first", (FINISHED,)),
     Attack(
         "abort after boxes",
         claim_an_abort_after_boxes,
         "in REVEAL: wanted",
-        (Patch(PARTY, Phase.REVEAL, PARTY[Phase.REVEAL] | {Event.ABORTED: Phase.ABORTED}),),
+        (
+            Patch(PARTY, Phase.REVEAL, PARTY[Phase.REVEAL] | {Event.ABORTED: Phase.ABORTED}),
+            Guard(Promise, "given_up", "an update or a signature is out"),
+            FINISHED,
+        ),
     ),
     Attack(
-        "second list", sign_a_second_list, "signed another", (Guard(party_round.PartyRound, "on_list", "signed another survivor list"),)
+        "second list", sign_a_second_list, "survivor list that we signed", (Guard(Promise, "confirmed", "survivor list that we signed"),)
     ),
     Attack("spent base", enter_on_a_base_with_an_opened_list, ENTRY, (Guard(PartySpec, "check_entry", ENTRY, "self.chain.bases"),)),
     Attack("behind the chain", enter_behind_the_chain, ENTRY, (Guard(PartySpec, "check_entry", ENTRY, "self.chain.round"),)),
@@ -122,14 +129,27 @@ def test_an_abort_is_refused_once_boxes_are_here(phase: Phase) -> None:
         stage.show(VICTIM, stage.aborted())
 
 
-@pytest.mark.parametrize("phase", [Phase.COLLECT, Phase.CONFIRM, Phase.REVEAL])
-def test_no_other_round_is_entered_once_boxes_are_here(phase: Phase) -> None:
-    stage = Stage(make_terms(6)).to(phase)
-    with pytest.raises(LocalProtocolError, match=f"got it in {phase}"):
-        Stage(stage.terms, number=2, before=stage.states)
-    amended = make_terms(6, rounds=101)  # the same study under an amended agreement
-    with pytest.raises(LocalProtocolError, match=f"got it in {phase}"):
-        Stage(amended, number=1, before=stage.states)
+@pytest.mark.parametrize("phase", [Phase.CONFIRM, Phase.REVEAL])
+@pytest.mark.parametrize("silent", [(), SIX[:1]])
+def test_no_other_round_is_entered_once_an_update_is_out_or_a_list_signed(phase: Phase, silent: tuple[str, ...]) -> None:
+    """Who sealed nothing is bound once it signed."""
+    stage = Stage(make_terms(6)).to(Phase.COLLECT).to(Phase.CONFIRM, silent=silent)
+    if phase is Phase.REVEAL:
+        stage.confirm(stage.listed(), SIX)
+    for party in SIX if phase is Phase.REVEAL else SIX[len(silent) :]:
+        with pytest.raises(LocalProtocolError, match="round 2: wanted round 1 finished, released or given up first"):
+            Stage(stage.terms, number=2, before={party: stage.states[party]})
+        with pytest.raises(LocalProtocolError, match="round 1 must be finished, released or given up first"):
+            check_may_amend("a" * 64, None, [stage.states[party].promise])
+
+
+def test_who_has_sealed_nothing_may_leave_a_round_even_with_boxes() -> None:
+    """Nothing of it is out, and it takes no part any more: what it enters next is of another round and of other secrets."""
+    stage = Stage(make_terms(6)).to(Phase.COLLECT)
+    again = Stage(stage.terms, number=2, before=stage.states).to(Phase.REVEAL)
+    assert all(stage.states[party].promise.given_up().is_over for party in SIX)
+    total = again.sum_of(SIX, "trunk", again.reveal(again.listed(), SIX))
+    assert np.array_equal(total, again.truth(SIX, "trunk"))
 
 
 @pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.SHARE])
@@ -139,7 +159,7 @@ def test_a_round_without_boxes_may_be_given_up(phase: Phase) -> None:
     stage.show(VICTIM, stage.aborted())
     state = stage.states[VICTIM]
     assert (state.phase, state.seed, dict(state.held)) == (Phase.ABORTED, b"", {})
-    with pytest.raises(LocalProtocolError, match="closed round has none"):
+    with pytest.raises(LocalProtocolError, match="a round that is over has none"):
         state.share(party_key(VICTIM))
 
 
@@ -179,7 +199,7 @@ def signature_of(stage: Stage, party: str, which: int, lists: tuple[tuple[Surviv
     before = stage.states[party]
     (listed, manifests), (other, other_manifests) = lists[which], lists[1 - which]
     stage.confirm(listed, [party], manifests)
-    with pytest.raises(RemoteProtocolError, match="signed another survivor list"):
+    with pytest.raises(RemoteProtocolError, match="survivor list that we signed"):
         stage.confirm(other, [party], other_manifests)
     stage.states[party] = before
     return stage.signatures[party]

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+from parley_crypto.keys import VerifyKey
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
-from parley_protocol import bound, certificates
+from parley_protocol import certificates, commitments
 from parley_protocol.bound import read_bound
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Advertise, Manifest, Reveal, Share, SurvivorList, Withdrawn
+from parley_protocol.messages import Advertise, Manifest, Opened, Release, Reveal, Share, SurvivorList, Withdrawn
 from parley_protocol.party_round import PartyRound
 from parley_protocol.phases import PARTY
+from parley_protocol.round_secrets import RoundSecrets
 
-from tests.attacks.adversary import KINDS, SIX, Relay, Stage, altered
+from tests.attacks.adversary import SIX, Stage
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
+from tests.attacks.observed import KINDS, Relay, altered, believed
 from tests.simulator import make_terms, party_key
 
 VICTIM, PEER = SIX[0], SIX[1]
@@ -34,7 +37,7 @@ ELSEWHERE: dict[str, Callable[[], Stage]] = {
 def replay_an_advert(world: str) -> None:
     stage, other = Stage(TERMS), ELSEWHERE[world]()
     stage.show(VICTIM, stage.keys(**{PEER.replace("-", "_"): other.adverts[PEER]}))
-    assert stage.states[VICTIM].adverts[PEER].round == other.number
+    assert stage.states[VICTIM].keys[PEER].mask == other.states[PEER]._secrets.mask.public
 
 
 def replay_a_manifest(world: str) -> None:
@@ -50,15 +53,19 @@ def replay_a_share(world: str) -> None:
 
 
 def propose_a_list_of(changes: dict[str, Any]) -> None:
+    """What of a list does not travel its signer writes down itself: its signature is on no list of the gateway's making."""
     stage = Stage(TERMS).to(Phase.CONFIRM)
-    stage.confirm(stage.listed(**changes), [VICTIM])
+    listed = stage.listed(**changes)
+    stage.confirm(listed, SIX)
+    rows = tuple(stage.signatures[party].signatures[0] for party in SIX)
+    certificates.verify_certificate(TERMS, Envelope(SurvivorList.kind, listed.canonical(), rows))
 
 
 def replay_a_certificate(world: str) -> None:
-    """The certificate is genuine, of the same members, and of elsewhere."""
+    """The signatures are genuine, of the same members, and on a list of elsewhere."""
     stage, other = Stage(TERMS).to(Phase.REVEAL), ELSEWHERE[world]().to(Phase.REVEAL)
     genuine = other.signed(other.listed(), SIX)
-    stage.show(VICTIM, altered(stage.signed(stage.listed(), SIX), {"certificate": genuine.certificate}))
+    stage.show(VICTIM, altered(genuine, {"agreement": stage.terms.digest(), "round": stage.number}))
 
 
 def wrap_an_old_message(phase: Phase, field: str, value: object) -> None:
@@ -77,7 +84,8 @@ def open_ones_own_box() -> None:
     """The victim's box to a member comes back to it as that member's: the two have one secret in common."""
     stage = Stage(TERMS).to(Phase.SHARE)
     boxes = stage.boxes(VICTIM)
-    stage.show(VICTIM, altered(boxes, {"boxes": {**boxes.boxes, PEER: stage.posts[VICTIM].boxes[PEER]}}))
+    assert boxes.parties[1] == PEER
+    stage.show(VICTIM, altered(boxes, {"boxes": (stage.box(VICTIM, PEER), *boxes.boxes[1:])}))
 
 
 def sign_a_list_under_another_type() -> None:
@@ -87,14 +95,19 @@ def sign_a_list_under_another_type() -> None:
     certificates.verify_certificate(TERMS, envelope)
 
 
-def without_direction(state: PartyRound, keys: str, sender: str, recipient: str) -> tuple[str | int, ...]:
-    return (state.spec.agreement, state.spec.round, state.spec.base, keys, *sorted((sender, recipient)))
+def without_direction(secrets: RoundSecrets, keys: str, sender: str, recipient: str) -> tuple[str | int, ...]:
+    return (secrets.spec.agreement, secrets.spec.round, secrets.spec.base, keys, *sorted((sender, recipient)))
 
 
-BOUND, BASE = Guard(bound, "read_bound", "wanted study, agreement, round"), Guard(bound, "read_bound", "wanted base version")
-LISTED = Guard(PartyRound, "_check_list", "survivor list: wanted , got ")
+def unproven(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
+    """A careless `verify_inclusion`."""
+    del leaf, index, size, path, root
+
+
+UNSIGNED = Patch(VerifyKey, "verify", believed)
+AGREED = Guard(certificates, "verify_certificate", "wanted agreement")
 SAME = Guard(PartyRound, "_same_round", "of our agreement")
-OF_WORLD = {"round": (BOUND,), "agreement": (BOUND, BASE), "base": (BASE,)}
+NOT_SIGNED = f"of {PEER}: not what it signed in this round"
 FIELDS: dict[str, object] = {
     "study": "another",
     "agreement": "a" * 64,
@@ -103,12 +116,21 @@ FIELDS: dict[str, object] = {
     "step": 1,
     "parameters": "a" * 64,
     "previous": "a" * 64,
+    "boxes_from": SIX[:5],
 }
 ATTACKS = (
-    *(Attack(f"advert of another {world}", partial(replay_an_advert, world), "advertise of", locks) for world, locks in OF_WORLD.items()),
-    *(Attack(f"manifest of another {world}", partial(replay_a_manifest, world), "manifest of", locks) for world, locks in OF_WORLD.items()),
+    *(Attack(f"advert of another {world}", partial(replay_an_advert, world), f"keys {NOT_SIGNED}", (UNSIGNED,)) for world in ELSEWHERE),
     *(
-        Attack(f"list of another {field}", partial(propose_a_list_of, {field: value}), "survivor list: wanted", (LISTED,))
+        Attack(f"manifest of another {world}", partial(replay_a_manifest, world), f"manifest {NOT_SIGNED}", (UNSIGNED,))
+        for world in ELSEWHERE
+    ),
+    *(
+        Attack(
+            f"list of another {field}",
+            partial(propose_a_list_of, {field: value}),
+            "wanted 5 valid signatures of members, got 0",
+            (UNSIGNED, AGREED) if field in {"study", "agreement"} else (UNSIGNED,),
+        )
         for field, value in FIELDS.items()
     ),
     *(
@@ -120,7 +142,7 @@ ATTACKS = (
         "box sent back",
         open_ones_own_box,
         f"{PEER}, {VICTIM}.: does not open",
-        (Patch(PartyRound, "_box_context", without_direction), Guard(PartyRound, "_opened", "is not the one it signed")),
+        (Patch(RoundSecrets, "_box_context", without_direction), Patch(commitments, "verify_inclusion", unproven)),
     ),
     Attack(
         "another type",
@@ -143,13 +165,13 @@ def test_without_its_check_it_is_accepted(attack: Attack) -> None:
 
 @pytest.mark.parametrize("world", ELSEWHERE)
 def test_a_share_of_elsewhere_is_refused(world: str) -> None:
-    with pytest.raises(RemoteProtocolError, match=f"share of {PEER}: wanted"):
+    with pytest.raises(RemoteProtocolError, match=f"share {NOT_SIGNED}"):
         replay_a_share(world)
 
 
 @pytest.mark.parametrize("world", ELSEWHERE)
 def test_a_certificate_of_elsewhere_is_refused(world: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="wanted agreement" if world == "agreement" else "on another list than"):
+    with pytest.raises(RemoteProtocolError, match="wanted 5 valid signatures of members, got 0"):
         replay_a_certificate(world)
 
 
@@ -168,16 +190,15 @@ def test_a_message_out_of_turn_is_refused(phase: Phase) -> None:
 def test_a_box_for_someone_else_does_not_open() -> None:
     stage = Stage(TERMS).to(Phase.SHARE)
     boxes, others = stage.boxes(VICTIM), stage.boxes(PEER)
-    swapped = {sender: others.boxes.get(sender, box) for sender, box in boxes.boxes.items()}
     with pytest.raises(RemoteProtocolError, match="does not open"):
-        stage.show(VICTIM, altered(boxes, {"boxes": swapped}))
+        stage.show(VICTIM, altered(boxes, {"boxes": (boxes.boxes[0], *others.boxes[1:])}))
 
 
 def test_a_statement_of_another_type_is_refused() -> None:
     """Types are part of what is signed: no statement of a round can be read as one of another kind."""
     stage = Stage(TERMS).to(Phase.REVEAL)
     stage.reveal(stage.listed(), SIX)
-    reveal = stage.reveals[PEER].sign(party_key(PEER)).dump().decode()
+    reveal = stage.reveals[PEER].statement.sign(party_key(PEER)).dump().decode()
     texts: dict[type[Statement], str] = {
         Advertise: stage.adverts[PEER],
         Share: stage.posts[PEER].statement,
@@ -202,7 +223,7 @@ def test_a_statement_of_another_type_is_refused() -> None:
 
 
 def test_statement_types_are_distinct() -> None:
-    kinds = [of.kind for of in (Advertise, Share, Manifest, Reveal, SurvivorList, Withdrawn)]
+    kinds = [of.kind for of in (Advertise, Share, Manifest, Reveal, Release, SurvivorList, Opened, Withdrawn)]
     assert len(set(kinds)) == len(kinds)
 
 
@@ -211,9 +232,9 @@ def test_two_rounds_from_one_seed_have_nothing_in_common() -> None:
     one = Stage(TERMS).states[VICTIM]
     for other in (make() for make in ELSEWHERE.values()):
         again = replace(other.states[VICTIM], seed=one.seed)
-        assert one._mask_secret != again._mask_secret
-        assert one._channel.public != again._channel.public
-        assert one._self_seed("trunk") != again._self_seed("trunk")
+        assert one._secrets.mask.public != again._secrets.mask.public
+        assert one._secrets.channel.public != again._secrets.channel.public
+        assert one._secrets.self_seed("trunk") != again._secrets.self_seed("trunk")
 
 
 def test_a_box_key_is_never_used_for_two_contents() -> None:
@@ -223,7 +244,7 @@ def test_a_box_key_is_never_used_for_two_contents() -> None:
     for shown in (SIX, SIX[:5]):
         stage.states[VICTIM] = replace(stage.states[VICTIM], phase=Phase.ADVERTISE)
         stage.show(VICTIM, stage.keys(shown))
-        boxes.append(stage.posts[VICTIM].boxes[PEER])
+        boxes.append(stage.box(VICTIM, PEER))
     assert boxes[0] != boxes[1]
-    contexts = {stage.states[VICTIM]._box_context(keys, VICTIM, PEER) for keys in ("a" * 64, "b" * 64)}
+    contexts = {stage.states[VICTIM]._secrets._box_context(keys, VICTIM, PEER) for keys in ("a" * 64, "b" * 64)}
     assert len(contexts) == 2

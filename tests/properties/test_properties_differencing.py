@@ -93,7 +93,7 @@ def test_a_chain_never_opens_what_isolates_and_never_exceeds_its_allowance(lists
     for number, chosen in enumerate(lists, start=1):
         members = frozenset(ids[index] for index in chosen)
         parameters = f"{0 if same else number:064x}"
-        if openable(terms, step, chain, parameters, members):
+        if openable(terms, step, chain, parameters, members, round_number=1):
             opened = (*chain.opened, OpenedList("trunk", members, parameters))
             chain = Chain(chain.agreement, f"{number:064x}", number, chain.bases, opened)
     for parameters in {item.parameters for item in chain.opened}:

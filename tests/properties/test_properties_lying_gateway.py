@@ -13,14 +13,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from parley_crypto.errors import CryptoError
-from parley_crypto.signing import Envelope
 from parley_protocol.certificates import Chain, extend
 from parley_protocol.errors import ProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Reveal, SurvivorList
-from parley_protocol.party_round import check_may_follow
+from parley_protocol.messages import SurvivorList
+from parley_protocol.phases import PARTY, Event
+from parley_protocol.promises import Promise, check_may_enter
 
-from tests.attacks.adversary import Relay, Stage
+from tests.attacks.adversary import Stage
+from tests.attacks.observed import Given, Relay, altered
 from tests.simulator import make_terms, party_ids
 
 LEFT_OUT = st.sampled_from([(), (), (), (0,), (1,), (2,), (0, 1)])
@@ -42,7 +43,9 @@ class LyingGateway(RuleBasedStateMachine):
         self.lists: dict[str, tuple[Stage, SurvivorList]] = {}
         self.signers: dict[str, set[str]] = defaultdict(set)
         self.sealed: dict[tuple[str, str], set[int]] = defaultdict(set)
-        self.reveals: dict[tuple[int, str], list[Reveal]] = defaultdict(list)
+        self.promises: dict[str, dict[int, Promise]] = defaultdict(dict)
+        self.proven: set[tuple[str, int]] = set()
+        self.reveals: dict[tuple[int, str], list[Given]] = defaultdict(list)
         self.enter(())
 
     # what it may do
@@ -59,8 +62,9 @@ class LyingGateway(RuleBasedStateMachine):
         willing = {self.colluder}
         for index, party in enumerate(self.honest):
             try:
-                if party in self.where:
-                    check_may_follow(self.where[party].states[party], probe.spec(party))
+                self.promises[party] |= {stage.number: stage.states[party].promise for stage in self.stages if party in stage.states}
+                check_may_enter(number, [item for item in self.promises[party].values() if item.round > self.chain.round], None)
+                probe.spec(party).check_entry()
             except ProtocolError:
                 continue
             if index not in left:
@@ -85,6 +89,8 @@ class LyingGateway(RuleBasedStateMachine):
                 self.signers[stage.signatures[party].payload_digest].add(party)
             if send.kind == "reveal" and party != self.colluder:
                 self.reveals[(stage.number, party)].append(stage.reveals[party])
+        if stage.states[party].promise.released:
+            self.proven.add((party, stage.number))
 
     def pick(self, data: st.DataObject) -> Stage:
         """Return one of the rounds, most often the newest."""
@@ -104,11 +110,7 @@ class LyingGateway(RuleBasedStateMachine):
     def show_boxes(self, data: st.DataObject, to: tuple[int, ...], left: tuple[int, ...]) -> None:
         stage = self.pick(data)
         for party in self.members(stage, to):
-            senders = [
-                other
-                for other in self.members(stage, left)
-                if other in stage.posts and (party == other or party in stage.posts[other].boxes)
-            ]
+            senders = [other for other in self.members(stage, left) if other in stage.posts and (party == other or stage.box(other, party))]
             if party in stage.posts:
                 self.show(stage, party, stage.boxes(party, senders))
 
@@ -144,6 +146,33 @@ class LyingGateway(RuleBasedStateMachine):
         for party in self.members(stage, left):
             self.show(stage, party, stage.aborted())
 
+    @rule(data=st.data(), left=LEFT_OUT)
+    def ask_for_release(self, data: st.DataObject, left: tuple[int, ...]) -> None:
+        """Ask whoever is in the round, and who is not: that one says it of a round that it never enters."""
+        stage = self.pick(data)
+        for index, party in enumerate(self.honest):
+            if index in left:
+                continue
+            if party in stage.states:
+                self.show(stage, party, stage.asked())
+                continue
+            known = self.promises[party].get(stage.number, Promise(stage.number))
+            try:
+                self.promises[party][stage.number] = known.released_by_me()
+            except ProtocolError:
+                continue
+            stage.lends(party)
+
+    @rule(data=st.data(), to=LEFT_OUT, honestly=st.booleans())
+    def claim_a_release(self, data: st.DataObject, to: tuple[int, ...], honestly: bool) -> None:  # noqa: FBT001
+        """Show whatever statements it has, its colluder's among them; or those of another round."""
+        stage = self.pick(data)
+        stage.lends(self.colluder)
+        other = stage if honestly else self.pick(data)
+        proof = altered(other.released(), {"round": stage.number})
+        for party in self.members(stage, to):
+            self.show(stage, party, proof)
+
     @precondition(lambda self: self.shown)
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
@@ -167,7 +196,7 @@ class LyingGateway(RuleBasedStateMachine):
                 match stage.states[party].phase:
                     case Phase.ADVERTISE:
                         self.show(stage, party, stage.keys())
-                    case Phase.SHARE if all(party in post.boxes for other, post in stage.posts.items() if other != party):
+                    case Phase.SHARE if all(stage.box(other, party) for other in stage.posts if other != party):
                         self.show(stage, party, stage.boxes(party))
                     case Phase.COLLECT:
                         stage.seal(party)
@@ -189,32 +218,54 @@ class LyingGateway(RuleBasedStateMachine):
     def tell_the_opening(self, data: st.DataObject) -> None:
         """Tell everyone of an opened round, if its list has t signatures: the next base version follows from it."""
         stage, listed = self.lists[data.draw(st.sampled_from(sorted(self.lists)))]
-        signed = stage.signed(listed, [*sorted(self.signers[listed.digest()]), self.colluder])
         try:
-            self.chain, _ = extend(self.chain, self.terms, Envelope.load(signed.certificate.encode()))
+            signers = [*sorted(self.signers[listed.digest()]), self.colluder]
+            self.chain, _ = extend(self.chain, self.terms, stage.certificate(listed, signers))
         except (ProtocolError, CryptoError):
             return
         self.version += 1
         for party in self.honest:
             if party in self.where and self.where[party].states[party].phase is not Phase.CLOSED:
                 state = self.where[party].states[party]
-                if state.phase is not Phase.ABORTED:
+                if Event.OPENED in PARTY.get(state.phase, {}):
                     self.where[party].states[party], _ = state.on_opened()
 
     # what must hold
 
     @invariant()
-    def one_list_a_base_version_finds_t_signers(self) -> None:
-        certified: dict[str, set[str]] = defaultdict(set)
+    def one_list_a_round_finds_t_signers(self) -> None:
+        certified: dict[int, set[str]] = defaultdict(set)
         for digest, (stage, _) in getattr(self, "lists", {}).items():
             if len(self.signers[digest]) + 1 >= self.terms.threshold:
-                certified[stage.base].add(digest)
+                certified[stage.number].add(digest)
         assert all(len(digests) == 1 for digests in certified.values())
 
     @invariant()
-    def an_update_is_sealed_once_a_base_version(self) -> None:
+    def one_list_a_base_version_can_be_opened(self) -> None:
+        """With the colluder's shares: who has revealed for a list, and who may still do so."""
+        revealed: dict[tuple[str, str], set[str]] = defaultdict(set)
+        bases = {stage.number: stage.base for stage in getattr(self, "stages", [])}
+        for (number, party), reveals in getattr(self, "reveals", {}).items():
+            for reveal in reveals:
+                revealed[(bases[number], reveal.statement.certificate)].add(party)
+        opened = [base for (base, _), parties in revealed.items() if len(parties) + 1 >= self.terms.threshold]
+        assert len(set(opened)) == len(opened)
+
+    @invariant()
+    def what_one_member_holds_for_released_can_never_be_opened(self) -> None:
+        for _, number in getattr(self, "proven", set()):
+            left = {party for party in self.honest if not self.has_released(party, number)}
+            assert len(left) + 1 < self.terms.threshold
+
+    def has_released(self, party: str, number: int) -> bool:
+        stage = self.stages[number - 1]
+        kept = stage.states[party].promise if party in stage.states else self.promises[party].get(number)
+        return kept is not None and kept.destroyed
+
+    @invariant()
+    def an_update_is_sealed_again_only_after_a_proof(self) -> None:
         for (party, _), rounds in getattr(self, "sealed", {}).items():
-            assert party == self.colluder or len(rounds) == 1
+            assert party == self.colluder or all((party, number) in self.proven for number in sorted(rounds)[:-1])
 
     @invariant()
     def nobody_s_two_secrets_are_both_revealed(self) -> None:
@@ -236,7 +287,7 @@ class LyingGateway(RuleBasedStateMachine):
     def what_is_revealed_reaches_its_floor(self) -> None:
         for reveals in getattr(self, "reveals", {}).values():
             for reveal in reveals:
-                _, listed = self.lists[reveal.certificate]
+                _, listed = self.lists[reveal.statement.certificate]
                 for name, owners in reveal.seeds.items():
                     segment = self.terms.steps[0].segment(name)
                     assert len(owners) >= segment.floor
@@ -244,6 +295,6 @@ class LyingGateway(RuleBasedStateMachine):
 
 
 LyingGateway.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 TestLyingGateway = LyingGateway.TestCase

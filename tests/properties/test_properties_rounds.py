@@ -36,7 +36,10 @@ class Foretold:
 
 
 def foretold(terms: Terms, here: frozenset[str], silent: dict[str, Phase]) -> Foretold:
-    """Foretell a round of `here`, of whom some fall silent in a phase, before answering in it, and do not come back."""
+    """Foretell a round of `here`, of whom some fall silent in a phase, before answering in it, and do not come back.
+
+    A round that lacks updates or signatures is released at its deadline, if enough members are left, in the round or not.
+    """
     floors = {segment.name: (frozenset(segment.members), segment.floor) for segment in terms.steps[0].segments}
 
     def answered(members: frozenset[str], phase: Phase) -> frozenset[str]:
@@ -44,6 +47,11 @@ def foretold(terms: Terms, here: frozenset[str], silent: dict[str, Phase]) -> Fo
 
     def reaching(names: tuple[str, ...], members: frozenset[str]) -> tuple[str, ...]:
         return tuple(name for name in names if len(members & floors[name][0]) >= floors[name][1])
+
+    def unfinished(phase: Phase, waits_for: frozenset[str]) -> Foretold:
+        left = here - {party for party, when in silent.items() if SILENCES.index(when) <= SILENCES.index(phase)}
+        needed = len(terms.members) - terms.threshold + terms.max_colluders + 1
+        return Foretold(Phase.RELEASED) if len(left) >= needed else Foretold(phase, waits_for)
 
     with_keys = answered(here, Phase.ADVERTISE)
     live = reaching(tuple(floors), with_keys)
@@ -56,10 +64,10 @@ def foretold(terms: Terms, here: frozenset[str], silent: dict[str, Phase]) -> Fo
     uploaded = answered(with_boxes, Phase.COLLECT)
     opened = reaching(live, uploaded)
     if len(uploaded) < terms.threshold or not opened:
-        return Foretold(Phase.COLLECT, with_boxes - uploaded)
+        return unfinished(Phase.COLLECT, with_boxes - uploaded)
     signed = answered(uploaded, Phase.CONFIRM)
     if len(signed) < terms.threshold:
-        return Foretold(Phase.CONFIRM, with_boxes - signed)
+        return unfinished(Phase.CONFIRM, with_boxes - signed)
     revealed = answered(signed, Phase.REVEAL)
     if len(revealed) < terms.threshold:
         return Foretold(Phase.REVEAL, with_boxes - revealed)
@@ -114,15 +122,20 @@ def check_nothing_uploaded(simulation: Simulation) -> None:
 
 
 def finish_by_returning(simulation: Simulation, order: list[str]) -> None:
-    """Let the silent return one by one: the round waits, names whom it waits for, and finishes."""
+    """Let the silent return one by one: the round waits, names whom it waits for, and finishes or, before its certificate, is released."""
+    certified = simulation.state.phase is Phase.REVEAL
     for party in order:
-        if simulation.sums:
+        if simulation.sums or simulation.state.phase is Phase.RELEASED:
             break
         assert simulation.state.phase in {Phase.COLLECT, Phase.CONFIRM, Phase.REVEAL}
         assert set(simulation.state.waits_for()) >= simulation.away & set(simulation.state.boxes_from)
         simulation.come_back(party)
-    assert simulation.finished
-    check_exact(simulation)
+    if simulation.state.phase is Phase.RELEASED:
+        assert not certified
+        assert not simulation.sums
+    else:
+        assert simulation.finished
+        check_exact(simulation)
 
 
 @SLOW
@@ -141,6 +154,8 @@ def test_every_opened_sum_is_the_plain_sum_whoever_drops_out_when(data: st.DataO
             check_exact(simulation)
         elif expected.phase is Phase.ABORTED:
             check_nothing_uploaded(simulation)
+        elif expected.phase is Phase.RELEASED:
+            assert not simulation.sums
         else:
             assert set(simulation.state.waits_for()) == expected.waits_for
             finish_by_returning(simulation, data.draw(st.permutations(sorted(simulation.away)), "return"))

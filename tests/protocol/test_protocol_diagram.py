@@ -24,7 +24,7 @@ def _arrows(diagram: str) -> set[tuple[str, str, str]]:
 @pytest.mark.parametrize("table", [PARTY, GATEWAY])
 def test_a_round_s_diagram_is_its_table(table: Mapping[Phase, Mapping[Event, Phase]]) -> None:
     arrows = {(before.value, after.value, event.value) for before, row in table.items() for event, after in row.items()}
-    edges = {("[*]", "ADVERTISE", ""), ("CLOSED", "[*]", ""), ("ABORTED", "[*]", "")}
+    edges = {("[*]", "ADVERTISE", ""), ("CLOSED", "[*]", ""), ("ABORTED", "[*]", ""), ("RELEASED", "[*]", "")}
     assert _arrows(round_diagram(table)) == arrows | edges
 
 

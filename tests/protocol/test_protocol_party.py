@@ -9,10 +9,11 @@ from parley_crypto.signing import Envelope
 from parley_protocol.effects import Finish, SealNow, Send
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Keys, RoundAborted
 from parley_protocol.party_round import PartyRound
+from parley_protocol.relays import Keys, RoundAborted
 
-from tests.attacks.adversary import KINDS, SEGMENTS, SIX, Relay, Stage, answer, snapshot
+from tests.attacks.adversary import SEGMENTS, SIX, Stage
+from tests.attacks.observed import KINDS, Relay, answer, snapshot
 from tests.simulator import make_terms, party_key
 
 ME, TERMS = SIX[0], make_terms(6, segments=SEGMENTS)
@@ -79,7 +80,7 @@ def texts(effects: object) -> list[Step]:
 
 def test_recorded_events_give_the_same_bytes_from_any_point_on() -> None:
     stage, events, sent, states = recorded()
-    fresh = PartyRound(stage.spec(ME), stage.states[ME].seed)
+    fresh = PartyRound.enter(stage.spec(ME), stage.states[ME].seed)
     for until in range(len(events) + 1):
         again, after = replayed(fresh, events[:until])
         assert after == states[: until + 1]
@@ -132,15 +133,18 @@ def test_the_end_of_a_round_destroys_its_secrets() -> None:
     assert (closed.phase, closed.seed, dict(closed.held), effects) == (Phase.CLOSED, b"", {}, (Finish(None),))
     aborted, effects = Stage(TERMS).states[ME].on_aborted(RoundAborted(agreement=TERMS.digest(), round=1, reason="too few"))
     assert (aborted.phase, aborted.seed, effects) == (Phase.ABORTED, b"", (Finish("too few"),))
-    for state in (closed, aborted):
-        with pytest.raises(LocalProtocolError, match="a closed round has none"):
+    released, effects = Stage(TERMS).to(Phase.CONFIRM).states[ME].on_release(stage.asked(), party_key(ME))
+    assert (released.phase, released.seed, dict(released.held)) == (Phase.RELEASE, b"", {})
+    assert [effect.kind for effect in effects if isinstance(effect, Send)] == ["release"]
+    for state in (closed, aborted, released):
+        with pytest.raises(LocalProtocolError, match="a round that is over has none"):
             state.share(party_key(ME))
 
 
 @pytest.mark.parametrize("seed", [b"", bytes(31), bytes(33)])
 def test_a_seed_of_another_length_is_refused(seed: bytes) -> None:
     with pytest.raises(LocalProtocolError, match="wanted a seed of 32 bytes"):
-        PartyRound(Stage(TERMS).spec(ME), seed).advertise(party_key(ME))
+        PartyRound.enter(Stage(TERMS).spec(ME), seed).advertise(party_key(ME))
 
 
 def test_the_state_does_not_show_its_secrets() -> None:
@@ -157,4 +161,4 @@ def test_a_state_is_a_value() -> None:
     two, _ = before.on_keys(keys, party_key(ME))
     assert one == two
     assert before.phase is Phase.ADVERTISE
-    assert replace(one, phase=Phase.ADVERTISE, adverts={}, live=()) == before
+    assert replace(one, phase=Phase.ADVERTISE, keys={}, key_set="", parties=(), live=()) == before

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 import pytest
 from parley_protocol.codec import OPEN, POSTS, RELAYS, WITHDRAWN, load_post, load_relay
 from parley_protocol.errors import RemoteProtocolError
-from parley_protocol.gateway_round import GatewayRound, GatewaySpec, Moment
+from parley_protocol.gateway_round import GatewayRound
+from parley_protocol.gateway_state import GatewaySpec, Moment
 from parley_protocol.ids import Phase
-from parley_protocol.messages import LogProof, Post, RoundOpen, SharePost
 from parley_protocol.phases import GATEWAY, PARTY, Event, require
+from parley_protocol.relays import LogProof, Post, RoundOpen, SharePost
 
 from tests.attacks.adversary import EVERYONE, SIX, Stage
 from tests.simulator import make_terms
 
 TABLES = {"party": PARTY, "gateway": GATEWAY}
 ORDER = list(Phase)
-ENDS = {Phase.CLOSED, Phase.ABORTED}
+ENDS = {Phase.CLOSED, Phase.ABORTED, Phase.RELEASED}
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -52,7 +53,7 @@ def test_nothing_aborts_once_boxes_are_out(table: Mapping[Phase, Mapping[Event, 
 def test_the_gateway_machine_refuses_what_the_table_does() -> None:
     """Every event in every phase, at the machine itself: what the table has no place for is refused before its content is looked at."""
     stage = Stage(make_terms(6))
-    junk = SharePost(statement="junk", boxes={})
+    junk = SharePost(statement="junk", hashes="", seeds="", boxes=())
     for phase in Phase:
         spec = GatewaySpec(stage.terms, 1, 0, stage.history, EVERYONE, 0.0)
         state = GatewayRound(spec, phase)
@@ -64,14 +65,14 @@ def test_the_gateway_machine_refuses_what_the_table_does() -> None:
 
 def test_every_event_of_the_wire_has_a_body() -> None:
     from_gateway = {event for row in PARTY.values() for event in row} - {Event.SEALED}
-    from_parties = {event for row in GATEWAY.values() for event in row} - {Event.OPENED, Event.ABORTED}
+    from_parties = {event for row in GATEWAY.values() for event in row} - {Event.OPENED, Event.ABORTED, Event.EXPIRED}
     assert set(RELAYS) == {*from_gateway, OPEN}
     assert set(POSTS) == {*from_parties, WITHDRAWN}
 
 
 def test_messages_survive_the_wire() -> None:
     stage = Stage(make_terms(6)).to(Phase.REVEAL)
-    proof = LogProof(checkpoint="c", old_size=0, consistency=(), leaf="{}", index=0, inclusion=("a" * 64,))
+    proof = LogProof(checkpoint="c", old_size=0, consistency=(), index=0, inclusion=("a" * 64,))
     digest = stage.terms.digest()
     for kind, message in (
         ("keys", stage.keys()),
@@ -79,16 +80,19 @@ def test_messages_survive_the_wire() -> None:
         ("list", stage.proposal(stage.listed())),
         ("certified", stage.signed(stage.listed(), SIX)),
         ("aborted", stage.aborted()),
+        ("release", stage.asked()),
+        ("released", stage.released(())),
         ("open", RoundOpen(agreement=digest, round=1, step=0, previous=digest, log=proof)),
     ):
         assert load_relay(kind, message.canonical()) == message
     assert load_post("share", stage.posts[SIX[0]].canonical()) == stage.posts[SIX[0]]
-    post = Post(statement=stage.adverts[SIX[0]])
-    assert load_post("advertise", post.canonical()) == post
+    for event in (Event.ADVERTISE, Event.SHARE, Event.COLLECT, Event.CONFIRM):
+        post = stage.post(SIX[0], event)
+        assert load_post(event, post.canonical()) == post
 
 
 def test_a_share_without_boxes_is_no_share() -> None:
-    with pytest.raises(RemoteProtocolError, match="message share: boxes"):
+    with pytest.raises(RemoteProtocolError, match=r"message share: (boxes|hashes|seeds)"):
         load_post("share", Post(statement="{}").canonical())
-    with pytest.raises(RemoteProtocolError, match="message advertise: boxes"):
-        load_post("advertise", SharePost(statement="{}", boxes={}).canonical())
+    with pytest.raises(RemoteProtocolError, match=r"message advertise: (boxes|hashes|seeds)"):
+        load_post("advertise", SharePost(statement="{}", hashes="", seeds="", boxes=()).canonical())

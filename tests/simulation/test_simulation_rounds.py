@@ -51,11 +51,59 @@ def test_too_few_before_upload_abort_with_a_reason_that_names_the_missing() -> N
     assert_sums_exact(simulation)
 
 
-def test_too_few_after_upload_wait_name_whom_and_finish_when_they_return() -> None:
+def test_too_few_after_boxes_release_the_round_at_its_deadline_and_go_on_from_the_same_base() -> None:
+    """Who went away has sealed, perhaps: with it gone the round is proven never to open, and the next one starts from where it did."""
     simulation = Simulation(make_terms(6))
-    assert simulation.run({"party-001": Phase.COLLECT, "party-004": Phase.COLLECT}) is Phase.COLLECT
-    assert simulation.state.waits_for() == ("party-001", "party-004")
-    simulation.come_back("party-004")
+    bases = {party.base for party in simulation.parties.values()}
+    assert simulation.run({"party-001": Phase.COLLECT, "party-004": Phase.COLLECT}) is Phase.RELEASED
+    assert not simulation.sums
+    simulation.away.clear()
+    assert simulation.run() is Phase.CLOSED
+    assert_sums_exact(simulation)
+    assert simulation.state.listed is not None
+    assert bases == {simulation.state.listed.base}
+
+
+def test_too_few_signatures_release_the_round_too() -> None:
+    simulation = Simulation(make_terms(6))
+    assert simulation.run({"party-001": Phase.CONFIRM, "party-004": Phase.CONFIRM}) is Phase.RELEASED
+    simulation.away.clear()
+    assert simulation.run() is Phase.CLOSED
+    assert_sums_exact(simulation)
+
+
+@pytest.mark.parametrize("phase", [Phase.COLLECT, Phase.CONFIRM])
+def test_with_too_few_to_release_a_round_waits_and_names_whom_until_one_returns(phase: Phase) -> None:
+    """Of six three must release; two are left."""
+    simulation = Simulation(make_terms(6))
+    gone = ("party-001", "party-002", "party-004", "party-005")
+    assert simulation.run(dict.fromkeys(gone, phase)) is phase
+    assert simulation.state.waits_for() == gone
+    simulation.come_back("party-001")  # past the deadline: who returns helps to release
+    assert simulation.state.phase is Phase.RELEASED
+    simulation.away.clear()
+    assert simulation.run() is Phase.CLOSED
+    assert_sums_exact(simulation)
+
+
+def test_a_member_that_was_away_from_the_start_helps_to_release() -> None:
+    """Two are left of the round; the third is one that was never in it."""
+    simulation = Simulation(make_terms(6))
+    simulation.away = {"party-005"}
+    gone = ("party-001", "party-002", "party-004")
+    assert simulation.run(dict.fromkeys(gone, Phase.CONFIRM)) is Phase.CONFIRM
+    simulation.come_back("party-005")
+    assert simulation.state.phase is Phase.RELEASED
+    simulation.away.clear()
+    assert simulation.run() is Phase.CLOSED
+    assert_sums_exact(simulation)
+
+
+def test_a_member_that_signed_and_went_away_learns_of_the_release_and_goes_on() -> None:
+    simulation = Simulation(make_terms(6))
+    gone = ("party-001", "party-004")
+    assert simulation.run(dict.fromkeys(gone, Phase.REVEAL) | {"party-005": Phase.CONFIRM}) is Phase.REVEAL
+    simulation.come_back(*gone)  # once a certificate was sent the round can only be finished
     assert_sums_exact(simulation)
 
 
