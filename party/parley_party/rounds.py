@@ -28,7 +28,6 @@ from parley_policies.negotiation.proposal import PREPROCESS
 from parley_protocol.bound import load_envelope
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import WITHDRAWN, load_relay
-from parley_protocol.cohort import Cohort
 from parley_protocol.effects import SealNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
@@ -49,7 +48,7 @@ from parley_protocol.relays import (
     RoundOpen,
     SumOpened,
 )
-from parley_protocol.release import release_post, verify_released
+from parley_protocol.release import release_post
 from parley_service.logs import get_log
 from parley_service.sealedfile import write_atomic
 
@@ -62,6 +61,7 @@ from parley_party.fence import Fence, FenceState
 from parley_party.house import House
 from parley_party.outbox import SMALL_BYTES, Outbox
 from parley_party.publicstate import PublicState, StudyMath
+from parley_party.releasing import Releasing
 from parley_party.store import Change, Outgoing, PartyStore, members_json
 from parley_party.sums import fetch_sums
 from parley_party.tables import CertificateRow, EvidenceRow, RegisteredSumRow, RoundRow, VersionRow
@@ -105,6 +105,7 @@ class StudyRun:
         self.computing = computing
         self._folder = folder
         self._entrance = Entrance(math, standing, house, store)
+        self._releasing = Releasing(math, standing, house, outbox, folder)
         self.chain = Chain.start(math.terms.digest(), math.keys.graph_seed)
         self._newest = standing.agreement.envelope
         self.state = math.first()
@@ -288,7 +289,7 @@ class StudyRun:
             except RemoteProtocolError as error:
                 await self._refuse(current, Event.RELEASE, error, change)
                 return
-            await self._destroy(current.row, effects, asked.reason, change)
+            await self._releasing.destroy(current.row, RELEASING, self._messages(number, effects), asked.reason, change)
             self._stop_computing(current)
             current.state = state
             return
@@ -302,34 +303,14 @@ class StudyRun:
             base, parameters = self.math.base(self.state), self.math.parameters(self.state)
             row = RoundRow(study=self.study, number=number, step=self.state.step, base=base, parameters=parameters, entered="", seed=b"")
         effects = (release_post(self.math.terms, number, self._house.me, self._house.keys.identity),)
-        row.outcome = row.outcome or "absent"
-        await self._destroy(row, effects, asked.reason, change, outcome=row.outcome)
+        await self._releasing.destroy(row, row.outcome or "absent", self._messages(number, effects), asked.reason, change)
         self._rows[number] = row
-
-    async def _destroy(self, row: RoundRow, effects: tuple[Effect, ...], reason: str, change: Change, outcome: str = RELEASING) -> None:
-        """Erase a round's secrets and events in the transaction that writes our word for it."""
-        row.outcome, row.reason, row.seed = outcome, reason[:2_000], b""
-        row.closed_at = self._house.clock()
-        verdict = self._house.may_send(Leaving.RELEASE, self._standing, row.number)
-        await self._outbox.apply(
-            Change(
-                cursor=change.cursor,
-                round=row,
-                forget_events_of=(self.study, row.number),
-                outgoing=self._messages(row.number, effects),
-                evidence=(verdict,),
-            )
-        )
-        body_path(self._folder, self.study, row.number).unlink(missing_ok=True)
 
     async def on_released(self, proof: Released, body: str, change: Change) -> None:
         """End a round that nobody can open any more: its base version can be used again. The proof is kept."""
         current, lost = self.open, self._rows.get(proof.round)
         if lost is not None and lost.outcome == LOST:  # its base version was spent by who this party was before the restore
-            cohort = Cohort(self.math.terms, self.math.terms.steps[lost.step], proof.round, self.math.keys.graph_seed)
-            verify_released(cohort, proof, cohort.members)
-            lost.outcome, lost.proof = RELEASED, body
-            await self._outbox.apply(replace(change, round=lost))
+            await self._releasing.prove_lost(lost, proof, body, change)
             return
         if current is None or proof.round != current.row.number:
             await self._outbox.apply(change)
