@@ -9,7 +9,8 @@ from __future__ import annotations
 from parley_policies.enforcement.differencing import is_small_change
 from parley_policies.negotiation.terms import SegmentTerms, StepTerms
 from parley_protocol.bound import body_size, box_set_digest
-from parley_protocol.certificates import openable, verify_opened
+from parley_protocol.certificates import Chain, openable, verify_opened
+from parley_protocol.keyparts import graph_seed
 from parley_protocol.messages import Manifest, Opened, SurvivorList
 from parley_protocol.records import JoinedRound, Participation
 
@@ -25,6 +26,8 @@ def verify_certificate(ledger: Ledger, leaf: Leaf) -> SurvivorList:
         raise leaf.fault(
             Check.AGREEMENTS, f"study {listed.study}: wanted every member's key part before a certificate, got none of {', '.join(missing)}"
         )
+    if not trail.certificates:
+        trail.chain = Chain.start(trail.terms.digest(), graph_seed(trail.terms, trail.key_parts))
     _require_signed(leaf, trail, listed)
     ledger.passed(Check.CERTIFICATES)
     step = _require_successor(leaf, trail, listed)

@@ -19,7 +19,7 @@ from parley_crypto.keys import VerifyKey
 from parley_crypto.merkle import Tree, leaf_hash
 from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.terms import Terms
-from parley_protocol.bound import load_envelope
+from parley_protocol.bound import load_envelope, segment_size
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import load_post
 from parley_protocol.messages import Opened, SurvivorList
@@ -105,11 +105,11 @@ def _chain(study: StudyEntry, certificates: Iterable[CertificateEntry], kept: Ke
 def _sums(study: StudyEntry, entry: CertificateEntry, folder: Path) -> None:
     listed = SurvivorList.parse(load_envelope(entry.certificate, "certificate").payload)
     opened = Opened.parse(load_envelope(entry.opened, "opened sums").payload)
-    width = _terms(study).steps[listed.step].encoding.width
+    step = _terms(study).steps[listed.step]
     path = sums_path(folder, study.study, entry.round)
     with path.open("rb") as file:
         for segment in opened.segments:
-            if blake3(file.read(segment.length * width // 8)).hexdigest() != segment.body:
+            if blake3(file.read(segment_size(step, segment.name))).hexdigest() != segment.body:
                 raise StoreDamagedError(f"opened sums {path.name} of {study.study}", wanted=f"the digest of {segment.name}", got="another")
         if file.read(1):
             raise StoreDamagedError(f"opened sums {path.name} of {study.study}", wanted="the segments that were opened", got="more")

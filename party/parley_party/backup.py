@@ -88,7 +88,7 @@ async def _bodies(store: PartyStore) -> list[Outgoing]:
 
 def _chain(row: StudyRow, certificates: Iterable[CertificateRow]) -> None:
     terms = Agreement.load(load_envelope(row.agreement, "agreement")).terms
-    chain = Chain.start(terms.digest())
+    chain = Chain.start(terms.digest(), bytes.fromhex(row.graph_seed))
     for kept in certificates:
         chain, listed = extend(chain, terms, load_envelope(kept.certificate, "certificate"))
         verify_opened(terms, listed, load_envelope(kept.opened, "opened sums"))

@@ -54,6 +54,7 @@ class StudyView:
     offer: Offer | None
     agreement: Agreement | None
     result: dict[str, Any] | None
+    graph_seed: bytes  # of the agreement's neighbour graph; empty before there is an agreement
     rounds: tuple[RoundRow, ...]  # those that this party entered
     rounds_done: int  # certified ones, entered or not: each made one public state
 
@@ -165,7 +166,7 @@ def verified_chain(config: PartyConfig, view: StudyView) -> Chain:
         return [row.certificate for row in await store.certificates(view.id)]
 
     terms = view.agreed.terms
-    chain = Chain.start(terms.digest())
+    chain = Chain.start(terms.digest(), view.graph_seed)
     for text in read(config, ask, ()):
         chain, _ = extend(chain, terms, load_envelope(text, "certificate"))
     return chain
@@ -234,6 +235,7 @@ async def _view(store: PartyStore, row: StudyRow) -> StudyView:
         offer=Offer.parse(load_envelope(row.offer, "our offer").payload) if row.offer else None,
         agreement=Agreement.load(load_envelope(row.agreement, "agreement")) if row.agreement else None,
         result=json.loads(row.result) if row.result else None,
+        graph_seed=bytes.fromhex(row.graph_seed),
         rounds=tuple(await store.rounds(row.study)),
         rounds_done=0 if newest is None else newest.number,
     )

@@ -29,6 +29,7 @@ from parley_party.tables import RoundRow, StudyRow
 from parley_policies.enforcement.guard import Guard, Standing
 from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.members_key import StudyKeys
 from parley_protocol.phases import Event
 from parley_protocol.relays import RoundOpen
 from parley_service.database import Database, migrate, open_engine
@@ -36,11 +37,13 @@ from parley_service.secrets import Secret
 from parley_service.storecopy import copy_store
 
 from tests.demo.demo_samples import TODAY, key_of, negotiate, policies
+from tests.simulator import GRAPH_SEED, MEMBERS_KEY
 
 URL = "http://127.0.0.1:1"
 ME = SHARED.sponsor
 NOW = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC).timestamp()
 OLD = 2  # the newest round that the backup knows
+SHARED_KEYS = StudyKeys(MEMBERS_KEY, GRAPH_SEED)
 
 
 class Liar(GatewayClient):
@@ -73,7 +76,7 @@ def restored(
         found = negotiate(SHARED)
         signed = (acceptance(found.terms, key_of(member.party)) for member in found.terms.members)
         agreement = Agreement.load(assemble(found.terms, signed))
-        math = StudyMath.of(found.terms, found.proposal)
+        math = StudyMath.of(found.terms, found.proposal, SHARED_KEYS)
         for row in rows:
             await store.apply("demo", Change(round=row))
         await store.apply("demo", Change(fence=Fence(SHARED.id, FenceState.RESTORED, OLD, NOW)))
@@ -106,7 +109,7 @@ async def sent(store: PartyStore) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(("says", "number"), [(None, OLD), (0, OLD), (0, 1), (7, 5), (7, 7)])
 def test_an_old_round_that_is_offered_again_is_not_entered(tmp_path: Path, says: int | None, number: int) -> None:
     async def work(run: StudyRun, store: PartyStore) -> None:
-        await run.on_open(offered(run, number), Change())
+        assert await run.leaf_before(offered(run, number), Change()) is None
         assert run.open is None
         assert await sent(store) == [(number, "withdrawn")]
         kept = await store.fence(SHARED.id)
@@ -122,12 +125,13 @@ def test_a_later_round_goes_on_only_with_enough_answers_to_the_new_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Event, answers: int
 ) -> None:
     async def work(run: StudyRun, store: PartyStore) -> None:
+        assert await run.leaf_before(offered(run, 8), Change()) is not None
         await run.on_open(offered(run, 8), Change())
         assert await sent(store) == [(8, "advertise")]
         assert run.open is not None
         terms = run.math.terms
         others = [member.party for member in terms.members if member.party != ME][:answers]
-        field: dict[str, Any] = {"adverts": dict.fromkeys([ME, *others])} if kind is Event.KEYS else {"boxes_from": (ME, *others)}
+        field: dict[str, Any] = {"keys" if kind is Event.KEYS else "held": dict.fromkeys([ME, *others])}
         after = replace(run.open.state, **field)
         monkeypatch.setattr(run, "_step", lambda *_: (after, ()))
         relay: Any = offered(run, 8)  # any message of this round: the step is what the test says
@@ -144,14 +148,14 @@ def test_a_later_round_goes_on_only_with_enough_answers_to_the_new_keys(
 
 def test_the_base_version_of_a_lost_round_enters_no_other(tmp_path: Path) -> None:
     found = negotiate(SHARED)
-    math = StudyMath.of(found.terms, found.proposal)
+    math = StudyMath.of(found.terms, found.proposal, SHARED_KEYS)
     base = math.base(math.first())
     lost = RoundRow(
         study=SHARED.id, number=OLD, step=0, base=base, parameters="", entered="{}", seed=b"", sealed=True, outcome="lost", opened_at=NOW
     )
 
     async def work(run: StudyRun, store: PartyStore) -> None:
-        with pytest.raises(RemoteProtocolError, match="round 2 used this base version"):
+        with pytest.raises(RemoteProtocolError, match="wanted round 2 finished, released or given up first"):
             await run.on_open(offered(run, 8), Change())
         assert await sent(store) == []
 
