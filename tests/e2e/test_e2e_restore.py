@@ -105,7 +105,7 @@ def backed_up(running: Federation) -> dict[str, Any]:
         seed = keys.storage.open(sealed, STUDY, number)
         secrets = (sealed, seed, seed.hex().encode(), *(body.encode() for body in bodies))
         held = [json.loads(body)["boxes"] for body in bodies]
-        boxes = [box[-60:].encode() for part in held for box in (part.values() if isinstance(part, dict) else [part])]
+        boxes = [box[-60:].encode() for part in held for box in part]
         assert boxes
         return {"path": path, "site": site, "number": number, "secrets": (*secrets, *boxes), "boxes": boxes}
     raise AssertionError("no round was open")
