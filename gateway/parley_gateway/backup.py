@@ -30,11 +30,11 @@ from parley_service.storecopy import integrity_faults
 
 from parley_gateway.app import data_folder, log_origin
 from parley_gateway.config import GatewayConfig
-from parley_gateway.entries import CertificateEntry, Kept, RoundEvent, StudyEntry
+from parley_gateway.entries import OPEN, CertificateEntry, Kept, RoundEvent, StudyEntry
 from parley_gateway.founding import read_public_key
 from parley_gateway.reading import store_path
 from parley_gateway.rounds import TICK
-from parley_gateway.store import COPY, OPEN, read_kept
+from parley_gateway.store import COPY, read_kept
 from parley_gateway.sums import sums_path
 
 SUMS: Final = "sums"

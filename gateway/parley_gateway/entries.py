@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+OPEN: Final = "open"
+LOST: Final = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class RoundEntry:
     step: int
     opened_at: float
     expected: str
-    state: str  # open | closed | aborted | halted | lost: open when a backup was made that this store was restored from
+    state: str  # open | closed | aborted | released | halted | lost: open when a backup was made that this store was restored from
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from parley_protocol.certificates import Chain, openable
 from parley_protocol.codec import OPEN, WITHDRAWN, AnyPost, load_post
 from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
+from parley_protocol.gateway_relays import asked_of
 from parley_protocol.gateway_round import Effect, GatewayRound
 from parley_protocol.gateway_state import GatewaySpec, Moment
 from parley_protocol.ids import Phase
@@ -38,7 +39,7 @@ from parley_service.errors import RequestError, StoreError
 from parley_service.logs import get_log
 
 from parley_gateway.desk import Desk
-from parley_gateway.entries import CertificateEntry, RoundEntry, RoundEvent
+from parley_gateway.entries import LOST, CertificateEntry, RoundEntry, RoundEvent
 from parley_gateway.journal import Draft
 from parley_gateway.sums import open_round, sums_path
 
@@ -97,13 +98,26 @@ class Rounds:
         )
 
     async def resume(self, entry: RoundEntry, events: Iterable[RoundEvent]) -> None:
-        """Take over an open round: finish it if an update may be on its way, else give it up."""
+        """Take over an open round: finish it if an update may be on its way, else give it up.
+
+        Of a round that was open when a backup was made nothing is known here: all members are asked to release it.
+        """
+        if entry.number <= self.chain.round:
+            return
         spec = GatewaySpec(self.terms, entry.number, entry.step, self.chain, frozenset(json.loads(entry.expected)), entry.opened_at)
-        state = GatewayRound.open(spec)
+        lost = entry.state == LOST
+        state = GatewayRound.lost(spec) if lost else GatewayRound.open(spec)
         for event in events:
-            state, _ = _replayed(state, event)
-            self._seq = event.seq + 1
+            if event.round == entry.number:
+                state, _ = _replayed(state, event)
+                self._seq = event.seq + 1
         self.state = state
+        if lost:
+            draft = self._desk.journal.draft()
+            reason = f"round {entry.number} was open when the gateway's backup was made: nothing is known of it here"
+            draft.send(self._members, Event.RELEASE, self.terms.study, asked_of(state, reason))
+            await self._desk.journal.record(draft)
+            return
         if state.phase in {Phase.ADVERTISE, Phase.SHARE}:
             reason = f"round {entry.number} given up in {state.phase}: the gateway was restarted before any update was sent"
             aborted = RoundAborted(agreement=self.terms.digest(), round=entry.number, reason=reason)

@@ -20,6 +20,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, col, select
 
 from parley_gateway.entries import (
+    LOST,
+    OPEN,
     Answer,
     CertificateEntry,
     Entries,
@@ -54,7 +56,6 @@ from parley_gateway.tables import (
 )
 
 PACKAGE: Final = "parley_gateway"
-OPEN: Final = "open"
 NOTES_SHOWN: Final = 1_000
 INBOX_FROM: Final = "inbox-from"  # the fact that holds a number above every message that may have been sent before a restore
 _INBOX_JUMP: Final = 1 << 32  # more messages than are sent between a backup and its restore: parties would pass over known numbers
@@ -256,7 +257,8 @@ def _leaves(session: Session, start: int, end: int) -> tuple[bytes, ...]:
 
 
 def _load(session: Session) -> Stored:
-    open_rounds = _all(session, select(RoundRow).where(col(RoundRow.state) == OPEN), RoundEntry)
+    unfinished = select(RoundRow).where(col(RoundRow.state).in_((OPEN, LOST))).order_by(col(RoundRow.number))
+    open_rounds = _all(session, unfinished, RoundEntry)
     studies = _all(session, select(StudyRow).order_by(col(StudyRow.study)), StudyEntry)
     alive = [study.study for study in studies if study.state in {"RUNNING", "FINALIZED"}]
     certificates = (

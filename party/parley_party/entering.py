@@ -20,6 +20,7 @@ from parley_party.tables import EvidenceRow, RoundRow
 
 RELEASING: Final = "releasing"  # our shares are destroyed; the others' word is awaited
 RELEASED: Final = "released"
+ABSENT: Final = "absent"  # never entered, or left with nothing of ours out, and released: it is over for us
 LOST: Final = "lost"  # open when a backup was made that this store was restored from
 OVER: Final = frozenset({"opened", "passed"})
 DAY_SECONDS: Final = 86_400

@@ -55,7 +55,7 @@ from parley_service.sealedfile import write_atomic
 from parley_party.bodies import body_path
 from parley_party.client import GatewayClient
 from parley_party.computing import Computing, Vectors
-from parley_party.entering import LOST, OVER, RELEASED, RELEASING, Entrance, promise_of
+from parley_party.entering import ABSENT, LOST, OVER, RELEASED, RELEASING, Entrance, promise_of
 from parley_party.errors import PartyError, TrainerError
 from parley_party.fence import Fence, FenceState
 from parley_party.house import House
@@ -289,9 +289,11 @@ class StudyRun:
             except RemoteProtocolError as error:
                 await self._refuse(current, Event.RELEASE, error, change)
                 return
-            await self._releasing.destroy(current.row, RELEASING, self._messages(number, effects), asked.reason, change)
+            waits = not state.promise.is_over  # for the others' word, since its update or its signature is out
+            outcome = RELEASING if waits else ABSENT
+            await self._releasing.destroy(current.row, outcome, self._messages(number, effects), asked.reason, change)
             self._stop_computing(current)
-            current.state = state
+            current.state, self.open = state, current if waits else None
             return
         row = self._rows.get(number)
         if number <= self.chain.round or (row is not None and row.outcome in {*OVER, RELEASED}):
@@ -303,7 +305,7 @@ class StudyRun:
             base, parameters = self.math.base(self.state), self.math.parameters(self.state)
             row = RoundRow(study=self.study, number=number, step=self.state.step, base=base, parameters=parameters, entered="", seed=b"")
         effects = (release_post(self.math.terms, number, self._house.me, self._house.keys.identity),)
-        await self._releasing.destroy(row, row.outcome or "absent", self._messages(number, effects), asked.reason, change)
+        await self._releasing.destroy(row, row.outcome or ABSENT, self._messages(number, effects), asked.reason, change)
         self._rows[number] = row
 
     async def on_released(self, proof: Released, body: str, change: Change) -> None:

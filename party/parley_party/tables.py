@@ -73,7 +73,7 @@ class RoundRow(PartyTable, table=True):
     seed: bytes = Field(sa_type=LargeBinary)  # sealed; empty once the round is closed
     sealed: bool = False  # from here on the base version is spent
     outcome: str = ""  # "", "opened", "passed", "aborted", "refused", "releasing", "released"
-    # and "absent": never entered, and released; "lost": open when a backup was made that this store was restored from
+    # and "absent": nothing of ours is out, and it is released; "lost": open when a backup was made that this store was restored from
     reason: str = ""
     proof: str = ""  # of a released round: enough members' word that they destroyed their shares, JSON
     opened_at: float = 0.0

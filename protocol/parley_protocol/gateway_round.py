@@ -44,6 +44,11 @@ class GatewayRound(GatewayState):
         """Open a round; the caller sends ROUND_OPEN with each party's log proof."""
         return cls(spec, phase_since=spec.opened_at)
 
+    @classmethod
+    def lost(cls, spec: GatewaySpec) -> GatewayRound:
+        """Return a round of which only the number is known, after a restore: it can only be released, by all whom it may bind."""
+        return cls(spec, phase=Phase.RELEASE, phase_since=spec.opened_at, boxes_from=spec.cohort.members)
+
     # what came
 
     def on_post(self, party: str, event: Event, post: AnyPost, at: Moment) -> Step:

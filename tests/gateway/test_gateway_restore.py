@@ -42,7 +42,8 @@ def test_a_copy_has_no_events_no_relays_and_numbers_far_above(tmp_path: Path) ->
             assert b"a share" not in raw
             copy = GatewayStore.open(target)
             stored = await copy.load()
-            assert (stored.open_rounds, stored.events, stored.last_rounds) == ((), (), {"heart": 2})
+            assert [(entry.number, entry.state) for entry in stored.open_rounds] == [(2, "lost")]
+            assert (stored.events, stored.last_rounds) == ((), {"heart": 2})
             assert stored.last_message >= last + (1 << 32)
             assert [message.seq for message in await copy.messages_after("a", 0, stored.last_message, 10)] == [6]
             last = stored.last_message
@@ -95,6 +96,7 @@ def test_a_federation_goes_on_after_its_gateway_was_restored(tmp_path: Path) -> 
         (tmp_path / "keys").mkdir(exist_ok=True)
         (tmp_path / "keys" / "public.json").write_bytes(PublicKey(id="gw.example", log=GATEWAY_KEY.public.hex).canonical())
         assert [finding.faults for finding in check(load(tmp_path / "gateway.toml"), {}) if not finding.sound] == []
-        assert [(entry.number, entry.state) for entry in read_kept(place.store).rounds][:2] == [(1, "lost"), (2, "closed")]
+        assert [(entry.number, entry.state) for entry in read_kept(place.store).rounds][:2] == [(1, "released"), (2, "closed")]
+        assert all(party.studies["heart"].released == [1] for party in federation.parties.values())
 
     asyncio.run(run())
