@@ -246,7 +246,7 @@ class PartyRound:
 
     def _check_dealt(self, owner: str, root: bytes, shares: Mapping[str, bytes], path: str) -> None:
         spec = self.spec
-        recipients = spec.cohort.sharing(owner, self.keys)
+        recipients = spec.cohort.sharing(owner, self.parties)
         index, size = recipients.index(spec.me), len(recipients) + 1
         nodes = unpack(path, HASH_BYTES, path_length(index, size), f"path of {owner}")
         context = ShareContext(spec.agreement, spec.round, owner)
