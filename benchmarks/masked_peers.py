@@ -1,11 +1,13 @@
 """Flower's SecAgg+ on this machine, where it is installed and its script lies beside the checkout; otherwise a line says what is missing.
 
-The script (`../shared/peers/flwr_secagg.py`) calls Flower's own functions in a process of its own, and prints; it takes minutes. Rows have
-no goal: they are what ours are compared with.
+Flower pins versions of its own, so it may live in an environment of its own: PEERS_PYTHON names that environment's interpreter. The
+script (`../shared/peers/flwr_secagg.py`) calls Flower's own functions in a process of its own, and prints; it takes minutes. Rows have no
+goal: they are what ours are compared with.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,11 +25,12 @@ _SERVER: Final = re.compile(r"drop (\d+)%: .*server unmask ([\d.]+) s")
 
 def rows() -> list[Row]:
     """Run the script and return its rows, or none with a line on stderr."""
-    if find_spec("flwr") is None or not SCRIPT.exists():
+    interpreter = os.environ.get("PEERS_PYTHON", "")
+    if (find_spec("flwr") is None and not interpreter) or not SCRIPT.exists():
         missing = "flwr is not installed" if SCRIPT.exists() else f"{SCRIPT.parent.name}/{SCRIPT.name} is not there"
         print(f"Flower SecAgg+ is not timed: {missing}", file=sys.stderr)
         return []
-    done = subprocess.run([sys.executable, SCRIPT.name], cwd=SCRIPT.parent, capture_output=True, text=True, check=True)  # noqa: S603 (our own script)
+    done = subprocess.run([interpreter or sys.executable, SCRIPT.name], cwd=SCRIPT.parent, capture_output=True, text=True, check=True)  # noqa: S603 (our own script)
     return list(parse(done.stdout))
 
 
