@@ -21,6 +21,7 @@ from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import (
     EncodingTerms,
     GatewayTerms,
+    GraphTerms,
     MemberTerms,
     SegmentTerms,
     StepTerms,
@@ -73,6 +74,7 @@ def make_terms(
     width: int = 32,
     small_changes: int = 1_000,
     rounds: int = 100,
+    graph: GraphTerms | None = None,
 ) -> Terms:
     """Return terms for `parties` members; `segments` maps a name to (length, member indices or None for all)."""
     ids = party_ids(parties)
@@ -106,6 +108,7 @@ def make_terms(
         gateway_may_lie=True,
         max_colluders=colluders,
         threshold=required_threshold(parties, colluders, gateway_may_lie=True),
+        graph=graph,
         max_small_changes=small_changes,
         clip_bound=8.0,
         robustness="R0",

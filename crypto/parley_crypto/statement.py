@@ -27,7 +27,8 @@ from parley_crypto.errors import MalformedError
 from parley_crypto.keys import SigningKey, VerifyKey
 from parley_crypto.signing import Envelope
 
-_NUMBERS_THAT_DIFFER: Final = re.compile(r"[0-9][.eE]|[0-9]{16}")  # fractions, exponents, beyond 2^53; also in texts, which costs only time
+# fractions, exponents, beyond 2^53, where a value begins; also inside texts, which costs only time, but not in digests
+_NUMBERS_THAT_DIFFER: Final = re.compile(r"[:,\[]-?(?:[0-9]+[.eE]|[0-9]{16})")
 
 
 class Document(BaseModel):

@@ -5,6 +5,7 @@ Each names the agreement digest, the round and, but for RELEASE, the base versio
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 from parley_crypto.statement import Document, Statement
@@ -79,7 +80,7 @@ class SurvivorList(RoundStatement):
     survivors: tuple[Survivor, ...]  # in id order
     openable: tuple[SegmentName, ...]  # in the step's order
 
-    @property
+    @cached_property
     def parties(self) -> frozenset[str]:
         """The ids of the survivors."""
         return frozenset(survivor.party for survivor in self.survivors)
