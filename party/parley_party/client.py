@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -45,6 +45,8 @@ from parley_party.config import GatewayLink, Proxy
 from parley_party.errors import GatewayRefusedError, GatewayUnreachableError
 
 _SUCCESS: Final = range(200, 300)
+_NUMBERS: Final = 2**53  # below it every reader of JSON sees the same whole number
+T = TypeVar("T")
 _WHOLE_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 18
 _NOT_OURS: Final = frozenset({Slug.WRONG_STATE, Slug.NOT_AUTHENTICATED})  # what is held is not what it said, or another beginning
@@ -127,7 +129,7 @@ class GatewayClient:
 
     async def members(self) -> list[dict[str, Any]]:
         """Return the directory of enrolled parties."""
-        return list(_json(await self._send("GET", "/v1/members"))["members"])
+        return _rows(await self._send("GET", "/v1/members"), "members", dict)
 
     async def inbox(self, after: int, wait: float) -> list[Message]:
         """Return messages with a sequence number above `after`, waiting up to `wait` seconds for one."""
@@ -157,7 +159,7 @@ class GatewayClient:
         target = f"/v1/uploads/{digests[-1]}"
         received, sent = 0, 0
         if size > most:
-            received = int(_json(await self._send("GET", target))["received"])
+            received = _number(_json(await self._send("GET", target)), "received")
         is_resumed = 0 < received < size
         if is_resumed and received % most:
             received = 0
@@ -172,7 +174,7 @@ class GatewayClient:
                 is_resumed, received = False, 0
                 continue
             sent += len(chunk)
-            received = _advanced(received + len(chunk), int(_json(answer)["received"]), size)
+            received = _advanced(received + len(chunk), _number(_json(answer), "received"), size)
         return sent
 
     async def sums(self, study: str, number: int, size: int) -> bytearray:
@@ -184,7 +186,7 @@ class GatewayClient:
 
     async def history(self, study: str, after: int) -> list[dict[str, Any]]:
         """Return certificates and statements of the rounds after `after`, in order."""
-        return list(_json(await self._send("GET", f"/v1/studies/{study}/history?{urlencode({'after': after})}"))["rounds"])
+        return _rows(await self._send("GET", f"/v1/studies/{study}/history?{urlencode({'after': after})}"), "rounds", dict)
 
     async def study(self, study: str) -> dict[str, Any]:
         """Return what the gateway says of a study: its state, phase, and whom it waits for."""
@@ -192,16 +194,16 @@ class GatewayClient:
 
     async def consistency(self, old: int, new: int) -> list[str]:
         """Return the log's consistency proof between two sizes, as hexadecimal hashes."""
-        return list(_json(await self._send("GET", f"/v1/log/proof?{urlencode({'old': old, 'new': new})}"))["consistency"])
+        return _rows(await self._send("GET", f"/v1/log/proof?{urlencode({'old': old, 'new': new})}"), "consistency", str)
 
     async def checkpoint(self) -> str:
         """Return the log's newest checkpoint note."""
-        return str(_json(await self._send("GET", "/v1/log/checkpoint"))["checkpoint"])
+        return _text(_json(await self._send("GET", "/v1/log/checkpoint")), "checkpoint")
 
     async def entries(self, start: int, end: int) -> AsyncIterator[LogEntry]:
         """Yield the log's leaves from `start` up to but not including `end`; of those that do not concern this party, the hashes."""
         while start < end:
-            rows = _json(await self._send("GET", f"/v1/log/entries?{urlencode({'start': start, 'end': end})}"))["entries"]
+            rows = _rows(await self._send("GET", f"/v1/log/entries?{urlencode({'start': start, 'end': end})}"), "entries", dict)
             if not rows:
                 raise GatewayRefusedError(Problem(Slug.PROTOCOL_BROKEN, "log entries", wanted=f"{start} to {end}", got="none"))
             for row in rows:
@@ -331,8 +333,31 @@ def _posted(kind: str, study: str, body: str) -> bytes:
 
 
 def _messages(raw: bytes | bytearray) -> list[Message]:
-    rows = _json(raw)["messages"]
-    return [Message(int(row["seq"]), str(row["kind"]), str(row["study"]), json.dumps(row["body"]).encode()) for row in rows]
+    return [
+        Message(_number(row, "seq"), _text(row, "kind"), _text(row, "study"), json.dumps(row.get("body")).encode())
+        for row in _rows(raw, "messages", dict)
+    ]
+
+
+def _rows(raw: bytes | bytearray, name: str, of: type[T]) -> list[T]:
+    rows = _json(raw).get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, of) for row in rows):
+        raise GatewayUnreachableError(f"answer of the gateway: wanted {name}, a list, got {str(rows)[:80]!r}")
+    return rows
+
+
+def _number(row: dict[str, Any], name: str) -> int:
+    value = row.get(name)
+    if type(value) is not int or not 0 <= value < _NUMBERS:
+        raise GatewayUnreachableError(f"answer of the gateway: wanted {name}, a whole number, got {str(value)[:40]!r}")
+    return value
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):  # halves of one, which no store takes
+        raise GatewayUnreachableError(f"answer of the gateway: wanted {name}, a text, got {ascii(value)[:80]}")
+    return value
 
 
 def _greeting(body: dict[str, Any]) -> Greeting:

@@ -54,7 +54,11 @@ class Entrance:
         )
 
     async def entered(self, state: PublicState) -> str:
-        """Return what this party's own checks of the next round rest on, as the store keeps it."""
+        """Return what this party's own checks of the next round rest on, as the store keeps it; RemoteProtocolError if none is agreed."""
+        if self._math.finished(state):
+            raise RemoteProtocolError(
+                f"study {self._math.terms.study}: {state.number} rounds were agreed and are certified, there is no next"
+            )
         step = self._math.workload(state)
         earlier: dict[str, list[list[str]]] = {}
         if step.workload == PREPROCESS:  # it asks the same of a dataset in every study, so earlier answers count

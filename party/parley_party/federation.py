@@ -90,18 +90,21 @@ class Federation:
         self.connected = False
 
     def gateway_terms(self) -> GatewayTerms:
-        """Return the gateway as it declares itself, for the policy to judge."""
+        """Return the gateway as it declares itself, for the policy to judge; RemoteProtocolError if what it says is no declaration."""
         greeting = self.client.greeting
         operator = greeting.operator
-        countries = {str(operator.get("country", ""))} | {str(item.get("country", "")) for item in operator.get("subprocessors", [])}
-        return GatewayTerms(
-            id=greeting.id,
-            key=greeting.key.hex,
-            operator=str(operator.get("legal_name", "")),
-            countries=tuple(sorted(countries)),
-            incident_notice_hours=operator.get("incident_notice_hours"),
-            change_notice_days=operator.get("change_notice_days"),
-        )
+        try:
+            countries = {str(operator.get("country", ""))} | {str(item.get("country", "")) for item in operator.get("subprocessors", [])}
+            return GatewayTerms(
+                id=greeting.id,
+                key=greeting.key.hex,
+                operator=str(operator.get("legal_name", "")),
+                countries=tuple(sorted(countries)),
+                incident_notice_hours=operator.get("incident_notice_hours"),
+                change_notice_days=operator.get("change_notice_days"),
+            )
+        except (AttributeError, TypeError, ValueError) as error:  # JSON of another shape
+            raise RemoteProtocolError(f"gateway {greeting.id}: wanted its operator, got {str(operator)[:200]}") from error
 
     # running
 
@@ -252,6 +255,9 @@ class Federation:
                 raise RemoteProtocolError(f"message {message.kind}: not of a round")
 
     async def _on_open(self, run: StudyRun, relay: RoundOpen, change: Change) -> None:
+        state = StudyState((await self._row(run.study)).state)
+        if state in ENDED:
+            raise RemoteProtocolError(f"study {run.study}: round {relay.round} was opened after its end", wanted="none", got=str(state))
         leaf = await run.leaf_before(relay, change)
         if leaf is None:  # a round that is past
             return

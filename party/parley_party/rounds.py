@@ -9,7 +9,6 @@ events are erased in the transaction that writes its word for it.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -225,7 +224,7 @@ class StudyRun:
         if self.fence is not None and self.fence.state is FenceState.RESTORED:
             await self.catch_up()
             newest = (await self._client.study(self.study)).get("round")
-            self.fence = self.fence.reached(max(self.chain.round, newest if isinstance(newest, int) else 0))
+            self.fence = self.fence.reached(max(self.chain.round, newest if isinstance(newest, int) and newest < 2**53 else 0))
             await self._outbox.apply(Change(fence=self.fence))
         return 0 if self.fence is None else self.fence.round
 
@@ -407,7 +406,7 @@ class StudyRun:
         if listed.round <= self.chain.round:
             await self._outbox.apply(change)
             return
-        await self._take(certificate, load_envelope(notice.opened, "opened sums"), change, base64.b64decode(notice.sums))
+        await self._take(certificate, load_envelope(notice.opened, "opened sums"), change, notice.sums)
 
     def _certificate(self, notice: SumOpened) -> Envelope | None:
         """Return the certificate that came along, or the one that this party revealed for; None if it holds neither."""
@@ -420,16 +419,16 @@ class StudyRun:
         """Take all certified rounds that this party has not, in order: the chain shows that none is left out."""
         while rows := await self._client.history(self.study, self.chain.round):
             for row in rows:
-                certificate = load_envelope(str(row["certificate"]), "certificate")
-                await self._take(certificate, load_envelope(str(row["opened"]), "opened sums"), Change())
+                certificate = load_envelope(str(row.get("certificate")), "certificate")
+                await self._take(certificate, load_envelope(str(row.get("opened")), "opened sums"), Change())
 
-    async def _take(self, certificate: Envelope, envelope: Envelope, change: Change, inline: bytes = b"") -> None:
+    async def _take(self, certificate: Envelope, envelope: Envelope, change: Change, inline: str = "") -> None:
         chain, listed = extend(self.chain, self.math.terms, certificate)
         opened = verify_opened(self.math.terms, listed, envelope)
         sums = await fetch_sums(self._client, self.math.terms, listed, opened, inline, self.math.keys.members_key)
         try:
             state = self.math.following(self.state, listed, sums)
-        except CryptoError as error:
+        except (CryptoError, LearningError) as error:  # proven, but nothing that members within their bounds can make together
             raise SumNotProvenError(f"sums of round {listed.round}: {error}") from error
         row = CertificateRow(study=self.study, round=listed.round, certificate=certificate.dump().decode(), opened=envelope.dump().decode())
         change = replace(change, certificate=row, version=self._version_row(state), registered=self._registered(listed))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from blake3 import blake3
 from parley_crypto.ring import RingVector
 from parley_policies.negotiation.terms import Terms
@@ -14,15 +17,19 @@ from parley_party.client import GatewayClient
 
 
 async def fetch_sums(
-    client: GatewayClient, terms: Terms, listed: SurvivorList, opened: Opened, inline: bytes, members_key: bytes
+    client: GatewayClient, terms: Terms, listed: SurvivorList, opened: Opened, inline: str, members_key: bytes
 ) -> dict[str, RingVector]:
-    """Return the opened sums by segment. `inline` are the bytes that came along.
+    """Return the opened sums by segment. `inline` are the bytes that came along, in base64.
 
     RemoteProtocolError if the bytes are not those of `opened`, SumNotProvenError if they are not the sum of what was sealed.
     """
     step = terms.steps[listed.step]
     whole = body_size(step, listed.openable)
-    raw = memoryview(inline if len(inline) == whole else await client.sums(terms.study, listed.round, whole))
+    try:
+        brought = base64.b64decode(inline, validate=True)
+    except binascii.Error as error:
+        raise RemoteProtocolError(f"sums of round {listed.round}: wanted base64, got {inline[:40]!r}") from error
+    raw = memoryview(brought if len(brought) == whole else await client.sums(terms.study, listed.round, whole))
     parts, offset = {}, 0
     for segment in opened.segments:
         part = raw[offset : offset + segment_size(step, segment.name)]

@@ -154,6 +154,8 @@ def _read(terms: Terms, party: str, text: str) -> KeyPart:
         _, part = signed_key_part(terms, party, text)
     except RemoteProtocolError as error:
         raise KeyPartError(GATEWAY, str(error)) from error
+    if (part.study, part.agreement) != (terms.study, terms.digest()):  # genuine, and not meant for us: who passed it on is at fault
+        raise KeyPartError(GATEWAY, f"key part of {party}: wanted one for agreement {terms.digest()}, got one for {part.agreement}")
     try:
         check_key_part(terms, part)
     except RemoteProtocolError as error:

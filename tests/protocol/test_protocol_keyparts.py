@@ -142,6 +142,7 @@ def _with(position: int, text: str) -> list[str]:
     return changed
 
 
+OTHER, ELSEWHERE = TERMS.model_copy(update={"max_small_changes": 3}), TERMS.model_copy(update={"study": "elsewhere"})
 BAD_TEXTS: dict[str, tuple[Callable[[], list[str]], str]] = {
     "left out": (lambda: texts()[:-1], GATEWAY),
     "in another order": (lambda: [texts()[1], texts()[0], *texts()[2:]], GATEWAY),
@@ -149,7 +150,9 @@ BAD_TEXTS: dict[str, tuple[Callable[[], list[str]], str]] = {
     "altered after it was signed": (lambda: _with(3, texts()[3].replace(texts()[3][-60:-50], "A" * 10)), GATEWAY),
     "another seed part": (lambda: _with(3, signed(statement_of(CHEAT).model_copy(update={"seed_part": "1" * 64}), CHEAT)), CHEAT),
     "another key hash": (lambda: _with(3, signed(statement_of(CHEAT).model_copy(update={"key_hash": "1" * 64}), CHEAT)), CHEAT),
-    "another agreement": (lambda: _with(3, signed(statement_of(CHEAT).model_copy(update={"agreement": "1" * 64}), CHEAT)), CHEAT),
+    "another agreement": (lambda: _with(3, signed(statement_of(CHEAT).model_copy(update={"agreement": "1" * 64}), CHEAT)), GATEWAY),
+    "of another agreement, replayed": (lambda: _with(3, key_part(OTHER, CHEAT, party_key(CHEAT)).dump().decode()), GATEWAY),
+    "of another study, replayed": (lambda: _with(3, key_part(ELSEWHERE, CHEAT, party_key(CHEAT)).dump().decode()), GATEWAY),
 }  # fmt: skip
 
 

@@ -19,8 +19,8 @@ PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 StudyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 SegmentName = Annotated[str, Field(pattern=r"^[a-z]+(:[a-z0-9_]{1,63})?$", max_length=80)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]  # canonical JSON has no larger whole numbers
+Positive = Annotated[int, Field(ge=1, lt=2**53)]
 
 MIN_FLOOR = 3
 _FIELD_PRIME: Final = 2**255 - 19
