@@ -31,6 +31,8 @@ from parley_protocol.problems import Problem, Slug
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs.wire import WIRE
+
 PAGES: Final = Path(__file__).parent
 _MARKED: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end: \2 -->\n)", re.DOTALL)
 
@@ -277,6 +279,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "policy": policy_reference,
         "exit-codes": exit_codes,
         "problems": problems_table,
+        **WIRE,
     }
 )
 

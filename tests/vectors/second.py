@@ -155,6 +155,9 @@ def root_from(node: bytes, index: int, size: int, nodes: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + nodes[-1] + root_from(node, index - half, size - half, nodes[:-1])).digest()
 
 
+# 3. The neighbour graph
+
+
 def ring_order(seed: bytes, number: int, purpose: str, members: Iterable[str]) -> list[str]:
     key = derive(seed, "parley/neighbours/1", number, purpose)
     return sorted(members, key=lambda party: (hmac.digest(key, party.encode(), "sha256"), party))
