@@ -15,10 +15,13 @@ from parley_protocol import (
     columns,
     commitments,
     gateway_posts,
+    keyparts,
+    members_key,
     opening,
     party_round,
     party_spec,
     promises,
+    proving,
     release,
     round_secrets,
 )
@@ -30,6 +33,7 @@ from tests.attacks import (
     test_attacks_differencing,
     test_attacks_encoding,
     test_attacks_floor,
+    test_attacks_keyparts,
     test_attacks_keys,
     test_attacks_manifests,
     test_attacks_members,
@@ -38,6 +42,7 @@ from tests.attacks import (
     test_attacks_release,
     test_attacks_replay,
     test_attacks_shares,
+    test_attacks_sums,
 )
 from tests.attacks.guards import Guard, every_guard
 
@@ -48,6 +53,7 @@ ATTACKED: tuple[ModuleType, ...] = (
     test_attacks_differencing,
     test_attacks_encoding,
     test_attacks_floor,
+    test_attacks_keyparts,
     test_attacks_keys,
     test_attacks_manifests,
     test_attacks_members,
@@ -56,6 +62,7 @@ ATTACKED: tuple[ModuleType, ...] = (
     test_attacks_release,
     test_attacks_replay,
     test_attacks_shares,
+    test_attacks_sums,
 )
 MODULES = (
     party_round,
@@ -69,6 +76,9 @@ MODULES = (
     round_secrets,
     gateway_posts,
     opening,
+    proving,
+    keyparts,
+    members_key,
     fixedpoint,
 )
 ELSEWHERE_OPERANDS = {"certificate is None": "for the type checker: there is a certificate whenever there is a list"}
@@ -77,6 +87,7 @@ ELSEWHERE_WORDS = {
     "a round that is over has none": "no message reaches it: test_a_round_without_boxes_may_be_given_up, test_who_released_keeps_nothing_…",
     "encoding: wanted a finite positive bound": "arguments of our own: tests/crypto/test_crypto_fixedpoint.py",
     "opening needs": "an order of our own: tests/protocol/test_protocol_gateway.py",
+    "secrets of an offer: wanted": "bytes of our own drawing: tests/protocol/test_protocol_keyparts.py",
     "encoding: wanted values below 2^": "arguments of our own: tests/crypto/test_crypto_fixedpoint.py",
 }
 
