@@ -199,7 +199,8 @@ class SimParty:
         certificate = self._certificate(message)
         if SurvivorList.parse(certificate.payload).round <= self.chain.round:
             return
-        chain, listed = extend(self.chain, self.terms, certificate)
+        verified = None if self.state is None else self.state.verified(certificate)
+        chain, listed = extend(self.chain, self.terms, certificate, verified)
         opened = verify_opened(self.terms, listed, load_envelope(message.opened, "opened"))
         if message.sums:  # small ones come along
             self._prove(listed, base64.b64decode(message.sums))

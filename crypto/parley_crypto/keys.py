@@ -23,6 +23,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from parley_crypto.errors import MalformedError, VerificationError
 
 KEY_BYTES: Final = 32
+_FIELD_PRIME: Final = 2**255 - 19
+_LOW_ORDER: Final = frozenset(  # all u below the prime that belong to points of order 1, 2, 4 and 8 (Bernstein, cr.yp.to/ecdh.html)
+    {
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _FIELD_PRIME - 1,
+    }
+)
 SIGNATURE_BYTES: Final = 64
 _FINGERPRINT_PREFIX: Final = "SHA256:"
 
@@ -35,6 +45,19 @@ def _require_length(name: str, raw: bytes, wanted: int) -> None:
 def fingerprint_of(raw: bytes) -> str:
     """Return `SHA256:` and the unpadded base64 of the SHA-256 of a public key's 32 bytes (as OpenSSH prints them)."""
     return _FINGERPRINT_PREFIX + base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
+
+
+def check_agreement_key(raw: bytes) -> None:
+    """Return if an X25519 public key can be used by everybody; VerificationError for one of low order, or not in its canonical encoding.
+
+    With a key of low order every exchange fails; a second encoding would let one key pass for two.
+    """
+    _require_length("X25519 public key", raw, KEY_BYTES)
+    value = int.from_bytes(raw, "little")
+    if value % 2**255 % _FIELD_PRIME in _LOW_ORDER:  # the highest bit is ignored (RFC 7748, section 5)
+        raise VerificationError(f"X25519 public key {raw.hex()[:16]}… gives a secret of low order: refused")
+    if value >= _FIELD_PRIME:
+        raise VerificationError(f"X25519 public key: wanted one below 2^255 - 19, got {raw.hex()[:16]}…")
 
 
 @dataclass(frozen=True)

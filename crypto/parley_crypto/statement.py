@@ -27,6 +27,7 @@ from parley_crypto.errors import MalformedError
 from parley_crypto.keys import SigningKey, VerifyKey
 from parley_crypto.signing import Envelope
 
+_WRITER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 # fractions, exponents, beyond 2^53, where a value begins; also inside texts, which costs only time, but not in digests
 _NUMBERS_THAT_DIFFER: Final = re.compile(r"[:,\[]-?(?:[0-9]+[.eE]|[0-9]{16})")
 
@@ -90,7 +91,7 @@ def canonical_json(content: dict[str, Any]) -> bytes:
 
     RFC 8785 differs from it in how numbers are written and in the order of keys beyond ASCII: then the library for it decides.
     """
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = _WRITER.encode(content)
     if text.isascii() and not _NUMBERS_THAT_DIFFER.search(text):
         return text.encode()
     return rfc8785.dumps(content)

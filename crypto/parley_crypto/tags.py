@@ -55,6 +55,9 @@ class Tag(StrEnum):
 
 _LABELS: Final = {tag: len(tag.value).to_bytes(4, "big") + tag.value.encode() for tag in Tag}
 
+_SHORT: Final = 128
+_SIZES: Final = tuple(size.to_bytes(4, "big") for size in range(_SHORT))
+
 
 def bind(tag: Tag, *parts: bytes | str | int) -> bytes:
     """Return label and parts as one unambiguous byte string: each with a 4-byte big-endian length before it.
@@ -64,7 +67,8 @@ def bind(tag: Tag, *parts: bytes | str | int) -> bytes:
     out = [_LABELS[tag]]
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part if isinstance(part, bytes) else part.to_bytes(8, "big")
-        out += (len(raw).to_bytes(4, "big"), raw)
+        size = len(raw)
+        out += (_SIZES[size] if size < _SHORT else size.to_bytes(4, "big"), raw)
     return b"".join(out)
 
 

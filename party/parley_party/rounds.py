@@ -423,7 +423,8 @@ class StudyRun:
                 await self._take(certificate, load_envelope(str(row.get("opened")), "opened sums"), Change())
 
     async def _take(self, certificate: Envelope, envelope: Envelope, change: Change, inline: str = "") -> None:
-        chain, listed = extend(self.chain, self.math.terms, certificate)
+        verified = self.open.state.verified(certificate) if self.open is not None else None
+        chain, listed = extend(self.chain, self.math.terms, certificate, verified)
         opened = verify_opened(self.math.terms, listed, envelope)
         sums = await fetch_sums(self._client, self.math.terms, listed, opened, inline, self.math.keys.members_key)
         try:

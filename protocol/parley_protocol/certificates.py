@@ -83,14 +83,15 @@ def openable(
     earlier: Lists = NO_LISTS,
     *,
     round_number: int,
+    cohort: Cohort | None = None,
 ) -> tuple[str, ...]:
-    """Return the segments that `present` may open together in a round, in the step's order.
+    """Return the segments that `present` may open together in a round, in the step's order; `cohort` is the round's, if it is at hand.
 
     A segment is left out if fewer than its floor of its members are present, if its list would exceed the agreement's
     `max_small_changes`, if in the round's neighbour graph conspirators could split it, or if with the sums already opened from the same
     parameters (and, at a party, `earlier` ones of the same content) it isolates fewer than its floor.
     """
-    chosen, cohort = [], Cohort(terms, step, round_number, chain.graph_seed)
+    chosen, cohort = [], cohort or Cohort(terms, step, round_number, chain.graph_seed)
     for segment in step.segments:
         members = present & frozenset(segment.members)
         if len(members) < segment.floor or _exceeds(terms, chain, segment, members) or not cohort.is_whole(segment.name, members):
@@ -128,9 +129,12 @@ def verify_certificate(terms: Terms, certificate: Envelope) -> SurvivorList:
     return listed
 
 
-def extend(chain: Chain, terms: Terms, certificate: Envelope) -> tuple[Chain, SurvivorList]:
-    """Return the chain after a certificate, having checked its signatures, its place in the chain and what it opens."""
-    listed = verify_certificate(terms, certificate)
+def extend(chain: Chain, terms: Terms, certificate: Envelope, verified: SurvivorList | None = None) -> tuple[Chain, SurvivorList]:
+    """Return the chain after a certificate, having checked its signatures, its place in the chain and what it opens.
+
+    `verified` is its list, if the caller has verified the signatures of this very certificate before.
+    """
+    listed = verified or verify_certificate(terms, certificate)
     if listed.previous != chain.head or listed.round <= chain.round:
         raise RemoteProtocolError(
             f"certificate of round {listed.round}: wanted a successor of round {chain.round} ({chain.head[:16]}…), "

@@ -110,7 +110,7 @@ class GatewayState:
     def openable(self, present: frozenset[str], parameters: str) -> tuple[str, ...]:
         """Return the segments that `present` may open together."""
         spec = self.spec
-        return openable(spec.terms, spec.workload, spec.chain, parameters, present, round_number=spec.round)
+        return openable(spec.terms, spec.workload, spec.chain, parameters, present, round_number=spec.round, cohort=spec.cohort)
 
     def require_listed(self) -> SurvivorList:
         """Return the survivor list; RemoteProtocolError before there is one."""

@@ -100,6 +100,15 @@ class PartyRound:
     def _secrets(self) -> RoundSecrets:
         return RoundSecrets(self.spec, self.seed)
 
+    def _keeping(self, following: PartyRound) -> PartyRound:
+        """Return the next state with what was derived from the seed; those that `_over` makes go without it."""
+        following.__dict__["_secrets"] = self._secrets
+        return following
+
+    @cached_property
+    def _box_set(self) -> str:
+        return box_set_digest(self.spec.terms, self.spec.round, self.boxes_from)
+
     def _post(self, kind: str, envelope: Envelope) -> Send:
         return Send(None, kind, Post(statement=envelope.dump().decode()))
 
@@ -155,7 +164,7 @@ class PartyRound:
         self._same_round(keys)
         taken, key_set = self._checked_keys(keys)
         live = self.spec.live(frozenset(keys.parties))
-        state = replace(self, phase=phase, parties=keys.parties, keys=taken, key_set=key_set, live=live)
+        state = self._keeping(replace(self, phase=phase, parties=keys.parties, keys=taken, key_set=key_set, live=live))
         return state, (state.share(key),)
 
     def share(self, key: SigningKey) -> Send:
@@ -216,7 +225,7 @@ class PartyRound:
         held = {spec.me: self._secrets.own_shares(self.live), **self._opened(boxes)}
         still = spec.live(frozenset(boxes.parties))
         live = tuple(name for name in self.live if name in still)
-        taken = replace(self, phase=phase, held=held, boxes_from=boxes.parties, live=live)
+        taken = self._keeping(replace(self, phase=phase, held=held, boxes_from=boxes.parties, live=live))
         return taken, (SealNow(own_segments(spec.workload, live, spec.me)),)
 
     def _opened(self, boxes: Boxes) -> dict[str, Mapping[str, bytes]]:
@@ -284,9 +293,8 @@ class PartyRound:
     def _manifest(self, party: str, body: bytes) -> dict[str, object]:
         spec = self.spec
         segments = own_segments(spec.workload, self.live, party)
-        boxes = box_set_digest(spec.terms, spec.round, self.boxes_from)
         size = body_size(spec.workload, segments)
-        return {**spec.bound(), "party": party, "boxes": boxes, "segments": segments, "size": size, "body": body.hex()}
+        return {**spec.bound(), "party": party, "boxes": self._box_set, "segments": segments, "size": size, "body": body.hex()}
 
     def _check_vector(self, name: str, vector: RingVector) -> None:
         terms, encoding = self.spec.workload.segment(name), self.spec.workload.encoding
@@ -297,7 +305,7 @@ class PartyRound:
     def on_sealed(self, manifest: Envelope) -> tuple[PartyRound, tuple[Effect, ...]]:
         """Take the manifest of the sealed update, fresh or recorded; from here on the base version is spent."""
         phase = require(PARTY, self.phase, Event.SEALED, self.spec.round)
-        sealed = replace(self, phase=phase, manifest=manifest, promise=self.promise.uploaded())
+        sealed = self._keeping(replace(self, phase=phase, manifest=manifest, promise=self.promise.uploaded()))
         return sealed, (self._post(Event.COLLECT, manifest),)
 
     # CONFIRM
@@ -311,7 +319,7 @@ class PartyRound:
         promise = self.promise.confirmed(listed.digest())
         signature = Envelope.sign(SurvivorList.kind, listed.canonical(), key).signatures[0].sig
         post = ConfirmPost(agreement=self.spec.agreement, round=self.spec.round, listed=listed.digest(), signature=pack([signature]))
-        return replace(self, phase=phase, listed=listed, promise=promise), (Send(None, Event.CONFIRM, post),)
+        return self._keeping(replace(self, phase=phase, listed=listed, promise=promise)), (Send(None, Event.CONFIRM, post),)
 
     def _check_list(self, proposal: ListProposal) -> None:
         spec, parties = self.spec, proposal.survivors
@@ -357,7 +365,7 @@ class PartyRound:
         listed = verify_certificate(self.spec.terms, certificate)
         promise = self.promise.revealed(listed.digest())
         statement = self._reveal(listed)
-        state = replace(self, phase=phase, promise=promise, certificate=certificate)
+        state = self._keeping(replace(self, phase=phase, promise=promise, certificate=certificate))
         return state, (self._post(Event.REVEAL, statement.sign(key)),)
 
     def _certificate(self, certified: Certified) -> Envelope:
@@ -392,6 +400,10 @@ class PartyRound:
         )
 
     # the end
+
+    def verified(self, certificate: Envelope) -> SurvivorList | None:
+        """Return the list of `certificate` if it is the one that this state has verified and keeps."""
+        return self.listed if certificate is self.certificate else None
 
     def _over(self, phase: Phase, promise: Promise) -> PartyRound:
         """Return the state without a secret."""

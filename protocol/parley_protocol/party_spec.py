@@ -82,7 +82,9 @@ class PartySpec:
                 )
 
     def _openable(self, present: frozenset[str], earlier: Lists) -> tuple[str, ...]:
-        return openable(self.terms, self.workload, self.chain, self.parameters, present, earlier, round_number=self.round)
+        return openable(
+            self.terms, self.workload, self.chain, self.parameters, present, earlier, round_number=self.round, cohort=self.cohort
+        )
 
     def live(self, present: frozenset[str]) -> tuple[str, ...]:
         """Return the segments that `present` may open; RemoteProtocolError if that is none or breaks this party's own rules."""
@@ -92,7 +94,7 @@ class PartySpec:
                 f"round {self.round}: with {', '.join(sorted(present)) or 'nobody'} no shared part could be opened; wanted enough parties "
                 f"for a floor, and lists within {self.terms.max_small_changes} small changes"
             )
-        if self._openable(present, self.earlier) != together:
+        if self.earlier and self._openable(present, self.earlier) != together:
             raise RemoteProtocolError(f"round {self.round}: its sums, with earlier ones over the same data, would isolate too few parties")
         for name in together:
             counted = present & self.counted & frozenset(self.workload.segment(name).members)

@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from parley_crypto import sharing
@@ -46,9 +47,9 @@ class Dealt:
     tree: Tree
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class RoundSecrets:
-    """One member's secrets of one round."""
+    """One member's secrets of one round; what was derived once is kept as long as this object."""
 
     spec: PartySpec
     seed: bytes
@@ -63,12 +64,12 @@ class RoundSecrets:
         spec = self.spec
         return derive(self.seed, tag, spec.agreement, spec.round, spec.base, spec.me, *parts)
 
-    @property
+    @cached_property
     def channel(self) -> AgreementKey:
         """The key that boxes are sealed with."""
         return AgreementKey(self._secret(Tag.CHANNEL_KEY))
 
-    @property
+    @cached_property
     def mask(self) -> AgreementKey:
         """The key of the pair masks."""
         return AgreementKey(self._secret(Tag.MASK_KEY))
@@ -77,15 +78,23 @@ class RoundSecrets:
         """Return the seed of the self mask of a segment."""
         return self._secret(Tag.SELF_SEED, segment)
 
+    @cached_property
+    def _splits(self) -> dict[tuple[str, ...], dict[str, tuple[bytes, ...]]]:
+        return {}
+
     def _split(self, live: tuple[str, ...]) -> dict[str, tuple[bytes, ...]]:
         spec = self.spec
+        if (known := self._splits.get(live)) is not None:
+            return known
         plain = {"mask": self._secret(Tag.MASK_KEY)}
         plain |= {f"self/{name}": self.self_seed(name) for name in own_segments(spec.workload, live, spec.me)}
         count = len(spec.cohort.holders(spec.me))
-        return {
+        split = {
             name: sharing.split(secret, threshold=spec.cohort.threshold, count=count, seed=self._secret(Tag.SHAMIR, name))
             for name, secret in plain.items()
         }
+        self._splits[live] = split
+        return split
 
     def own_shares(self, live: tuple[str, ...]) -> Mapping[str, bytes]:
         """Return the shares of its own secrets that a member keeps itself."""

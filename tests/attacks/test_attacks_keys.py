@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from parley_crypto import sharing
+from parley_crypto import keys, sharing
 from parley_crypto.channel import open_box
 from parley_crypto.errors import VerificationError
 from parley_crypto.keys import AgreementKey, VerifyKey
@@ -215,7 +215,9 @@ ATTACKS = (
         f"keys of {COLLUDER}: wanted two keys",
         (Guard(bound, "check_round_keys", "wanted two keys"), TWICE),
     ),
-    Attack("repeated in other bytes", repeat_a_members_key_in_other_bytes, "below 2", (Guard(bound, "check_round_keys", "wanted a "),)),
+    Attack(
+        "repeated in other bytes", repeat_a_members_key_in_other_bytes, "below 2", (Guard(keys, "check_agreement_key", "wanted one below"),)
+    ),
     Attack("low order", advertise_a_mask_key_of_low_order, "low order", (Patch(party_round, "check_round_keys", unlooked),)),
     Attack("another base", advertise_for_another_base, f"keys of {COLLUDER}: {SIGNED}", UNSIGNED),
     Attack("other parameters", advertise_from_other_parameters, f"keys of {COLLUDER}: {SIGNED}", UNSIGNED),
