@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SEED ?= 1
 
-.PHONY: install demo test lint type docs bench sim chaos attack clean
+.PHONY: install demo test lint type docs bench sim chaos attack attack-tests clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Parley needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": say make PYTHON=python3.11")'
@@ -43,7 +43,11 @@ clean:
 sim: install
 	$(BIN)/python -m pytest tests/simulation tests/properties
 
+# A gateway that lies to the demo's parties, act by act, and what each answers.
 attack: install
+	$(BIN)/parley demo --lying-gateway --seed $(SEED)
+
+attack-tests: install
 	$(BIN)/python -m pytest tests/attacks
 
 # kill -9 of any process at any moment, more often than `make test` does

@@ -17,7 +17,7 @@ import typer
 
 from parley.extras import require
 from parley.output import Facts, Table, View
-from parley.session import UsageError, session_of
+from parley.session import Session, UsageError, session_of
 
 MASKED: Final = "masked"
 REPORT: Final = "demo-report"
@@ -40,6 +40,9 @@ def demo(
     seeds: Annotated[int | None, typer.Option(help="Run so many splits, from --seed on, one after the other.", min=1, max=100)] = None,
     scheme: Annotated[str, typer.Option(help=f"How contributions are hidden: {MASKED}.")] = MASKED,
     no_dropout: Annotated[bool, typer.Option("--no-dropout", help="Kill nobody on the way.")] = False,
+    lying_gateway: Annotated[
+        bool, typer.Option("--lying-gateway", help="Show a gateway that lies, act by act, and what each party answers; no report.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Where the report goes; the seven folders go beside it.")] = Path(REPORT),
 ) -> None:
     """Run six organizations on this machine: they agree, learn, lose one, and report."""
@@ -48,6 +51,9 @@ def demo(
         raise UsageError("--scheme", wanted=f"{MASKED}, the scheme that this version has", got=scheme)
     require("party")
     require("demo")
+    if lying_gateway:
+        _lying(session, seed, out, alone=seeds is None and not no_dropout)
+        return
     from parley.demo_plan import DemoPlan, work_folder  # noqa: PLC0415 - with these come both services
     from parley.demo_progress import DemoProgress  # noqa: PLC0415
     from parley.demo_report import run_demo  # noqa: PLC0415
@@ -64,6 +70,23 @@ def demo(
     summary = summarise(found)
     (out / SEEDS).write_text(json.dumps(summary, indent=2) + "\n")
     session.out.result(summary, *summary_views(summary, out))
+
+
+def _lying(session: Session, seed: int, out: Path, *, alone: bool) -> None:
+    from parley.attack_show import problems_in, show_acts  # noqa: PLC0415
+    from parley.attack_words import Teller  # noqa: PLC0415
+    from parley.attack_words import views as attack_views  # noqa: PLC0415
+    from parley.demo_plan import DemoPlan, work_folder  # noqa: PLC0415
+    from parley.demo_progress import DemoProgress  # noqa: PLC0415
+    from parley.demo_report import interruptible  # noqa: PLC0415
+
+    if not alone:
+        raise UsageError("--lying-gateway", wanted="neither --seeds nor --no-dropout with it", got="one of them")
+    plan = DemoPlan(seed, out, work_folder(out))
+    teller = Teller(quiet=session.out.quiet, color=session.out.color)
+    with DemoProgress(quiet=session.out.quiet, color=session.out.color) as progress:
+        result = interruptible(show_acts(plan, progress, teller))
+    session.out.result(result, *attack_views(result), problems=problems_in(result))
 
 
 def views(report: Mapping[str, Any], out: Path) -> tuple[View, ...]:

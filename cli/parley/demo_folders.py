@@ -68,10 +68,12 @@ def free_port() -> int:
         return port
 
 
-def make_gateway(plan: DemoPlan, port: int) -> VerifyKey:
-    """Make the gateway's folder; return the key that parties compare."""
+def make_gateway(plan: DemoPlan, port: int, *, listen: int | None = None) -> VerifyKey:
+    """Make the gateway's folder; return the key that parties compare. Parties dial `port`, where it listens unless told another."""
     secret = new_passphrase(plan.gateway)
-    return initialise(plan.gateway, GatewaySetup(f"http://127.0.0.1:{port}", OPERATOR, COUNTRY, _SECRET, secret, id=GATEWAY_ID)).key
+    address = "" if listen is None else f"127.0.0.1:{listen}"
+    setup = GatewaySetup(f"http://127.0.0.1:{port}", OPERATOR, COUNTRY, _SECRET, secret, id=GATEWAY_ID, listen=address)
+    return initialise(plan.gateway, setup).key
 
 
 def make_party(plan: DemoPlan, party: DemoParty, gateway: VerifyKey, today: date) -> str:

@@ -51,7 +51,7 @@ def run_demo(plan: DemoPlan, progress: DemoProgress) -> dict[str, Any]:
 
 
 def _facts(plan: DemoPlan, progress: DemoProgress, watch: Stopwatch) -> Facts:
-    finished = _interruptible(_run(plan, progress, watch))
+    finished = interruptible(_run(plan, progress, watch))
     watch.lap("shutting down")
     fault = finished.audited.fault
     if fault is not None:
@@ -80,7 +80,7 @@ async def _run(plan: DemoPlan, progress: DemoProgress, watch: Stopwatch) -> Fini
     return Finished(export, audited, run.killing)
 
 
-def _interruptible(work: Coroutine[Any, Any, T]) -> T:
+def interruptible(work: Coroutine[Any, Any, T]) -> T:
     """Run `work`; Ctrl-C and SIGTERM cancel it, so that its services are stopped, and end as KeyboardInterrupt."""
 
     async def main() -> T:

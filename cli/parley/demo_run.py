@@ -80,18 +80,18 @@ class DemoRun:
     async def studies(self) -> None:
         """Negotiate and run the three studies, one after the other."""
         for study in DEMO_STUDIES:
-            await self._agree(study)
+            await self.agree(study, study_text(study, datetime.now(UTC).date(), self.plan.rounds))
             self.watch.lap(f"{study.id}: negotiation")
             await self._run(study)
             self.watch.lap(f"{study.id}: rounds")
             await self._results(study)
             self.watch.lap(f"{study.id}: scores at home")
 
-    async def _agree(self, study: DemoStudy) -> None:
-        today = datetime.now(UTC).date()
+    async def agree(self, study: DemoStudy, text: str) -> None:
+        """Have the sponsor propose a study file, and wait until all signed."""
         sponsor = self.parties[study.sponsor]
         self.progress.say(f"{study.sponsor} proposes {study.id} to {len(study.parties)} parties")
-        await sponsor.call("study.propose", {"toml": study_text(study, today, self.plan.rounds), "name": f"{study.id}.toml"})
+        await sponsor.call("study.propose", {"toml": text, "name": f"{study.id}.toml"})
         await self._until(study, {StudyState.FINALIZED}, AGREE_SECONDS)
         await self._known_to(study, {StudyState.FINALIZED}, AGREE_SECONDS)
         shown = await self.gateway.call("study.show", {"study": study.id})
@@ -225,26 +225,36 @@ class DemoRun:
             await asyncio.sleep(_CLOSE_LOOK_SECONDS)
 
 
-async def set_up(plan: DemoPlan, services: Services, progress: DemoProgress, watch: Stopwatch) -> DemoRun:
-    """Make the folders inside the work folder, start the gateway, enrol six parties, and start their services."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Who takes part, and where the gateway listens: at `behind`, while parties dial `front`, where somebody stands between."""
+
+    parties: tuple[DemoParty, ...] = DEMO_PARTIES
+    front: int = field(default_factory=free_port)
+    behind: int | None = None
+
+
+async def set_up(plan: DemoPlan, services: Services, progress: DemoProgress, watch: Stopwatch, setting: Setting | None = None) -> DemoRun:
+    """Make the folders inside the work folder, start the gateway, enrol the parties, and start their services."""
+    setting = setting or Setting()
     today = datetime.now(UTC).date()
     progress.say(f"making seven folders in {plan.work}")
-    key = make_gateway(plan, free_port())
+    key = make_gateway(plan, setting.front, listen=setting.behind)
     gateway_config = load_gateway(plan.gateway / GATEWAY_TOML)
     gateway = services.start("the gateway", plan.gateway, ("gateway", "serve"), control_path(gateway_config))
     pins = await asyncio.to_thread(_make_parties, plan, key, today)
     watch.lap("folders, keys and data")
     await gateway.up()
-    for party in DEMO_PARTIES:  # one after the other: each makes its store, and that can be done once at a time in a process
+    for party in setting.parties:  # one after the other: each makes its store, and that can be done once at a time in a process
         await _enrol(plan, gateway, party)
-    progress.say(f"six parties enrolled; each pinned the keys of the gateway and of {len(pins.parties) - 1} peers")
+    progress.say(f"{len(setting.parties)} parties enrolled; each pinned the keys of the gateway and of {len(pins.parties) - 1} peers")
     watch.lap("gateway and enrolment")
     run = DemoRun(plan, services, progress, watch, key, gateway)
-    for party in DEMO_PARTIES:
+    for party in setting.parties:
         config = party_config.load(party_file(plan, party.id))
         run.parties[party.id] = services.start(party.id, plan.party(party.id), ("party", "serve"), config.party.control)
     await asyncio.gather(*(service.up() for service in run.parties.values()))
-    watch.lap("starting six services")
+    watch.lap("starting the parties' services")
     return run
 
 

@@ -63,6 +63,7 @@ INSURERS: Final = DemoStudy(
     "Learn to predict home ownership from three home insurers' files. No row leaves a party; only sums over all 3 are ever opened.",
 )
 DEMO_STUDIES: Final = (SHARED, LENDERS, INSURERS)
+PHASE_SECONDS: Final = 30.0
 GRACE_SECONDS: Final = 2.0  # a killed party is not waited for longer than this
 
 _TEMPLATE: Final = """\
@@ -96,7 +97,7 @@ clip_bound  = {{ min = 0.2, max = 1.0 }}
 answer_by   = {answer_by}
 round_hours = 0.05
 grace_seconds = {grace}
-phase_seconds = 30.0
+phase_seconds = {phase}
 
 [model_use]
 owner      = "all members jointly"
@@ -106,7 +107,9 @@ benefit    = "equal"
 """
 
 
-def study_text(study: DemoStudy, today: date, rounds: int = DEMO_ROUNDS) -> str:
+def study_text(
+    study: DemoStudy, today: date, rounds: int = DEMO_ROUNDS, *, grace: float = GRACE_SECONDS, phase: float = PHASE_SECONDS
+) -> str:
     """Return the study file. With fewer `rounds` than the demo's own the sponsor's wish binds, else the parties' policies do."""
     most = 60 if rounds == DEMO_ROUNDS else rounds
     least = min(20, rounds)
@@ -123,7 +126,8 @@ def study_text(study: DemoStudy, today: date, rounds: int = DEMO_ROUNDS) -> str:
         columns="\n".join(f"{name} = {_inline(column)}" for name, column in demo_columns(*study.objectives).items()),
         rounds_max=most,
         answer_by=(today + timedelta(days=7)).isoformat(),
-        grace=GRACE_SECONDS,
+        grace=grace,
+        phase=phase,
         model_use=json.dumps(MODEL_USE),
     )
 
