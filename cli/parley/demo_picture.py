@@ -25,12 +25,14 @@ from numpy.typing import NDArray
 from parley_audit.report.facts import Histogram, PictureFacts
 from parley_crypto import ring
 from parley_crypto.ring import RingVector
+from parley_gateway.sums import sums_path
 from parley_party import config as party_config
 from parley_party.datasource import read_dataset
 from parley_party.datasource_config import dataset_config
 from parley_party.publicstate import PublicState, StudyMath
 from parley_party.reading import StudyView
-from parley_policies.negotiation.terms import EncodingTerms
+from parley_policies.negotiation.terms import EncodingTerms, StepTerms
+from parley_protocol.bound import body_size, segment_size
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import Participation
 
@@ -107,11 +109,11 @@ def draw(
         segment.name: _total([mine[segment.name] for mine in parts.values() if segment.name in mine])
         for segment in round_of.opened.segments
     }
-    right = all(blake3(ring.to_bytes(sums[segment.name])).hexdigest() == segment.body for segment in round_of.opened.segments)
+    right = _are_opened(sums_path(plan.gateway / "data" / "sums", math.terms.study, round_of.listed.round), step, sums, round_of.opened)
     length = step.segment(TRUNK).length
     own = [segment.name for segment in step.segments if PICTURED in segment.members]
-    before = sum(step.segment(name).length for name in own[: own.index(TRUNK)])
-    sealed = ring.from_bytes(body[before * step.encoding.width // 8 :][: length * step.encoding.width // 8], length, step.encoding.width)
+    before = body_size(step, own[: own.index(TRUNK)])
+    sealed = ring.from_bytes(body[before:][: length * step.encoding.width // 8], length, step.encoding.width)
     update, total = encoding.decode(parts[PICTURED][TRUNK]), encoding.decode(sums[TRUNK])
     received = as_if_clear(sealed, step.encoding)
     return PictureFacts(
@@ -129,6 +131,17 @@ def draw(
         recorded=any(joined.round == round_of.listed.round and joined.body == digest for joined in record.joined),
         sum_checked=right,
     )
+
+
+def _are_opened(path: Path, step: StepTerms, sums: Mapping[str, RingVector], opened: Opened) -> bool:
+    """Say whether the bytes that the gateway signed for, and kept, are these sums, each with its tags behind it."""
+    kept, offset = path.read_bytes(), 0
+    for segment in opened.segments:
+        part = kept[offset : offset + segment_size(step, segment.name)]
+        if blake3(part).hexdigest() != segment.body or not part.startswith(ring.to_bytes(sums[segment.name])):
+            return False
+        offset += len(part)
+    return True
 
 
 def _encoded_update(plan: DemoPlan, math: StudyMath, party: str, view: StudyView, state: PublicState) -> Mapping[str, RingVector]:
