@@ -50,7 +50,7 @@ attack: install
 attack-tests: install
 	$(BIN)/python -m pytest tests/attacks
 
-# kill -9 of any process at any moment, more often than `make test` does
+# kill -9 of any process at any moment, more often than `make test` does; the model in the end is that of a run without failures
 chaos: install
 	CHAOS_RUNS=$(or $(CHAOS_RUNS),20) $(BIN)/python -m pytest tests/e2e -k chaos
 

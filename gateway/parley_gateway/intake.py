@@ -196,6 +196,10 @@ class Intake:
         """Keep a complete upload: a manifest of an open round names it."""
         self._pinned.add((party, digest))
 
+    def is_loose(self, party: str, digest: str) -> bool:
+        """Whether an upload is here that no manifest names and nobody is writing."""
+        return digest in self._loose(party)
+
     async def release(self, uploads: Iterable[tuple[str, str]], members: Iterable[str], opened_at: float) -> None:
         """Delete the uploads of a closed round, and those of its members that nobody names and that are older than the round."""
         done = list(uploads)

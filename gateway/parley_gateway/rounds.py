@@ -69,6 +69,7 @@ class Rounds:
         self._seq = 0
         self._taken: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._opening: asyncio.Task[None] | None = None
+        self._deleting: set[asyncio.Task[None]] = set()
         self._not_before = 0.0
         self._aborts = 0
         self._stop_reason: str | None = None
@@ -179,6 +180,11 @@ class Rounds:
             )
         self._desk.intake.pin(party, manifest.body)
 
+    def _delete(self, uploads: list[tuple[str, str]]) -> None:
+        task = asyncio.create_task(self._desk.intake.release(uploads, (), 0.0))
+        self._deleting.add(task)
+        task.add_done_callback(self._deleting.discard)
+
     def _moment(self) -> Moment:
         now = self._desk.clock()
         return Moment(now, self._desk.presence.gone(self._members, now, self.terms.timing.grace_seconds))
@@ -221,6 +227,9 @@ class Rounds:
         draft.entries.rounds.append(self._entry(state.spec, "released" if state.phase is Phase.RELEASED else "aborted"))
         draft.entries.forgotten.append((self.terms.study, state.spec.round))
         draft.note(self.terms.study, reason)
+        # A round that is released is never opened, also if we stop before this is written: its updates need not wait for that.
+        if uploads := [(party, row.statement.body) for party, row in state.manifests.items()]:
+            self._delete(uploads)
         self._leave_round()
         if pause:
             self._not_before = draft.now + min(PAUSE_SECONDS * 2**self._aborts, PAUSE_SECONDS_MAX)
@@ -423,9 +432,9 @@ class Rounds:
         self._end(draft, change, reason)
 
     async def settle(self) -> None:
-        """Return when sums that are being opened are open; for a graceful stop."""
-        if self._opening is not None:
-            await asyncio.wait([self._opening])
+        """Return when sums that are being opened are open, and what is deleted is gone; for a graceful stop."""
+        if waited := [*self._deleting, *([] if self._opening is None else [self._opening])]:
+            await asyncio.wait(waited)
 
     @property
     def certificates(self) -> int:

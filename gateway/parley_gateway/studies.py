@@ -12,16 +12,19 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any, Final
 
+from parley_crypto.errors import CryptoError
 from parley_crypto.signing import Envelope
 from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import Offer
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope
-from parley_protocol.codec import POSTS
+from parley_protocol.codec import POSTS, load_post
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import STUDIES_PER_PARTY
+from parley_protocol.messages import Manifest
 from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, AcceptPost, Changed, Move, StudyState, load_move, require_move
+from parley_protocol.phases import Event
 from parley_protocol.problems import Slug
 from parley_protocol.records import RECORD, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
 from parley_protocol.relays import Post
@@ -66,6 +69,9 @@ class Studies:
         for record in self._records.values():
             if record.state in {StudyState.FINALIZED, StudyState.RUNNING}:
                 await self._resume(record, stored, events[record.id])
+        if all(rounds.state is None for rounds in self._rounds.values()):  # an update is for an open round: what is here is left over
+            parties = {party for record in self._records.values() for party in record.members}
+            await self._desk.intake.release((), parties, self._desk.clock())
 
     async def _resume(self, record: StudyRecord, stored: Stored, events: list[RoundEvent]) -> None:
         rounds = self._begin(record, last=stored.last_rounds.get(record.id, 0))
@@ -137,6 +143,8 @@ class Studies:
             rounds = self._running(party, study, kind)
             future = None if rounds is None else rounds.post(party, kind, raw, post_id)
             if future is None:
+                if kind == Event.COLLECT:
+                    await self._drop_late(party, raw)
                 return False
             await future
             return True
@@ -155,6 +163,18 @@ class Studies:
         self._posted[party, post_id] = future = self._desk.journal.record(draft)
         await future
         return True
+
+    async def _drop_late(self, party: str, raw: bytes) -> None:
+        """Delete an update that came too late for its round, unless a round names it. A party speaks here of its own uploads."""
+        post = load_post(Event.COLLECT, raw)
+        if not isinstance(post, Post):
+            return
+        try:
+            body = Manifest.parse(load_envelope(post.statement, "manifest").payload).body
+        except CryptoError as error:
+            raise RemoteProtocolError(f"manifest: {error}") from error
+        if self._desk.intake.is_loose(party, body):
+            await self._desk.intake.release([(party, body)], (), 0.0)
 
     def _running(self, party: str, study: str, kind: str) -> Rounds | None:
         """Return a study's rounds; None if it has ended, and the post comes late."""

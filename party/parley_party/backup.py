@@ -2,7 +2,7 @@
 
 `check` reads one moment of the store of a running or stopped service and recomputes what can be computed without a key: SQLite's own pages,
 each study's chain of certificates with the statements of what was opened, the public states that they made, the order of the events of an
-open round, and that nothing is left of closed ones. It opens no sealed seed.
+open round, and that nothing is left of closed ones. It opens no sealed seed and no members' key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.proposal import Proposal
-from parley_protocol.bound import load_envelope
+from parley_protocol.bound import load_envelope, public_state_digest
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.ids import Phase
 from parley_protocol.phases import PARTY, Event, require
@@ -104,10 +104,16 @@ def _states(row: StudyRow, certificates: list[CertificateRow], versions: list[Ve
         raise StoreDamagedError(f"{row.study}: public states", wanted=f"one for each certificate, {len(wanted)}", got=str(len(got)))
     for version in versions:
         state = PublicState.load(version.state)
-        if (state.number, state.certificate, math.base(state)) != (version.number, version.certificate, version.base):
+        base = public_state_digest(math.terms.digest(), state.number, state.certificate, _content(math, state, version))
+        if (state.number, state.certificate, base) != (version.number, version.certificate, version.base):
             raise StoreDamagedError(
                 f"{row.study}: public state {version.number}", wanted=f"the base version {version.base[:16]}…", got="another"
             )
+
+
+def _content(math: StudyMath, state: PublicState, version: VersionRow) -> str:
+    """Return the digest of a state's content; where only the parties read sums the kept one, which takes the members' key to recompute."""
+    return math.parameters(state) if math.terms.opened_sums_readable_by == "gateway" else version.parameters
 
 
 def _round(row: RoundRow, events: list[tuple[str, str]]) -> None:

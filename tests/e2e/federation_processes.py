@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,8 @@ from parley_service.secrets import Secret, SecretReference
 
 SECRET = SecretReference.parse("env:PARLEY_E2E_PASSPHRASE")
 PASSPHRASE = "a passphrase of the tests"
+STUDY_ID = "illness"
+ROUND_SECONDS = 36.0
 DATA = """\
 [data.visits]
 files = { visits = "visits.csv" }
@@ -76,7 +78,7 @@ scheme     = ["masked"]
 rounds     = { min = ROUNDS, max = ROUNDS }
 clip_bound = { min = 0.5, max = 2.0 }
 answer_by  = ANSWER
-round_hours   = 0.01
+round_hours   = HOURS
 grace_seconds = 0.5
 phase_seconds = 4.0
 
@@ -101,11 +103,29 @@ class Federation:
     def sponsor(self) -> Service:
         return self.parties["party-0"]
 
-    async def propose(self, rounds: int) -> None:
+    async def propose(self, rounds: int, *, round_seconds: float = ROUND_SECONDS) -> None:
+        """Propose the study of so many rounds of training; a round that collects for longer is closed, or given back."""
         invited = ", ".join(f'"{party}"' for party in self.parties)
         answer = (datetime.now(UTC).date() + timedelta(days=2)).isoformat()
         text = STUDY.replace("INVITED", invited).replace("ROUNDS", str(rounds)).replace("ANSWER", answer)
+        text = text.replace("HOURS", f"{round_seconds / 3600:.6f}")
         await self.sponsor.call("study.propose", {"toml": text, "name": "study.toml"})
+
+    async def shown(self) -> dict[str, Any]:
+        """Return where the gateway says the study stands, or nothing where it is just not running."""
+        with contextlib.suppress(ControlError, OSError):
+            for row in (await self.gateway.call("study.list"))["studies"]:
+                return dict(row)
+        return {"state": "", "round": 0, "phase": None, "waits_for": []}
+
+    async def until_shown(self, condition: Callable[[dict[str, Any]], bool], *, seconds: float) -> dict[str, Any]:
+        """Wait until the gateway says of the study what `condition` wants, and return that."""
+        deadline = time.monotonic() + seconds
+        while not condition(shown := await self.shown()):
+            assert shown["state"] in {"RUNNING", ""}, shown
+            assert time.monotonic() < deadline, (shown, self.gateway.said())
+            await asyncio.sleep(0.02)
+        return shown
 
     async def state(self, party: str) -> dict[str, Any]:
         """Return what a party says of the study, or nothing where it is just not running."""
@@ -127,8 +147,8 @@ class Federation:
 
 
 @contextlib.asynccontextmanager
-async def federation(folder: Path, parties: int) -> AsyncIterator[Federation]:
-    """Start a gateway and `parties` party services that have enrolled."""
+async def federation(folder: Path, parties: int, *, colluders: int = 1, readers: str = "gateway") -> AsyncIterator[Federation]:
+    """Start a gateway and `parties` party services that have enrolled; `readers` says who may read opened sums."""
     os.environ["PARLEY_E2E_PASSPHRASE"] = PASSPHRASE
     async with Services() as services:
         setup = GatewaySetup(f"http://127.0.0.1:{_free_port()}", "Operator", "DE", SECRET, Secret(PASSPHRASE), id="gw.test")
@@ -141,9 +161,9 @@ async def federation(folder: Path, parties: int) -> AsyncIterator[Federation]:
             name = f"party-{index}"
             home = folder / name
             _write_rows(folder, name, index)
-            policy = first_policy(
-                "demo-open", name, DATA, gateway=key.fingerprint, today=datetime.now(UTC).date(), values={"max_small_changes": 200}
-            )
+            values = {"max_small_changes": 200, "colluders": colluders}
+            policy = first_policy("demo-open", name, DATA, gateway=key.fingerprint, today=datetime.now(UTC).date(), values=values)
+            policy = policy.replace('opened_sums_readable_by = "gateway"', f'opened_sums_readable_by = "{readers}"')
             party = PartySetup(name, SECRET, Secret(PASSPHRASE), policy, DATA, {"visits.sql": "SELECT * FROM visits\n"})
             keys = create_party(home, party, n=1024).keys
             await _enrol(gateway, home, keys)

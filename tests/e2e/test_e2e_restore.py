@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +16,18 @@ from parley_gateway.backup import check as check_gateway
 from parley_gateway.config import load as load_gateway
 from parley_party import backup as party_backup
 from parley_party import config as party_config
-from parley_party import keystore
 from parley_party.fence import FenceState
 from parley_service.backup import backup, restore
 from parley_service.database import FLUSH_SECONDS
-from parley_service.secrets import Secret
 
-from tests.e2e.federation_processes import PASSPHRASE, Federation, federation
+from tests.e2e.federation_processes import STUDY_ID, Federation, federation
+from tests.e2e.stores import certified, on_disk, round_secrets, rows, store_of, until
 
 ROUNDS = 12
-STUDY = "illness"
 LOST = "party-3"
 AWAY = "party-2"
 
 pytestmark = pytest.mark.e2e
-
-
-def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
-        return list(store.execute(query))
-
-
-def store_of(running: Federation, party: str) -> Path:
-    return running.folder / party / "state" / "party.db"
-
-
-def on_disk(folder: Path) -> dict[str, bytes]:
-    """Return the raw bytes of a store, its free pages and its write-ahead file included."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if ".db" in path.name}
-
-
-async def until(condition: Any, what: str, seconds: float = 60) -> Any:  # noqa: ANN401 - whatever it returns
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.02)
-    return found
-
-
-def open_round(running: Federation, party: str) -> tuple[int, bytes, tuple[str, ...]] | None:
-    """Return a round that is open with boxes in it: its number, its sealed seed, and the bodies of its events."""
-    store = store_of(running, party)
-    for number, seed in rows(store, "SELECT number, seed FROM rounds WHERE outcome = ''"):
-        bodies = tuple(body for (body,) in rows(store, f"SELECT body FROM round_events WHERE number = {number} AND kind = 'boxes'"))  # noqa: S608
-        if bodies and seed:
-            return number, seed, bodies
-    return None
-
-
-def certified(running: Federation, party: str) -> int:
-    return int(rows(store_of(running, party), "SELECT count(*) FROM certificates")[0][0])
 
 
 @pytest.mark.timeout(240)
@@ -76,7 +36,7 @@ def test_a_party_is_restored_into_a_running_study(tmp_path: Path) -> None:
         async with federation(tmp_path, 4) as running:
             await running.propose(ROUNDS)
             await running.until("FINALIZED", seconds=90)
-            await running.sponsor.call("study.start", {"study": STUDY})
+            await running.sponsor.call("study.start", {"study": STUDY_ID})
             await until(lambda: certified(running, LOST) >= 2, "two rounds")
             saved = await asyncio.to_thread(backed_up, running)
             await gone_on(running)
@@ -93,21 +53,15 @@ def test_a_party_is_restored_into_a_running_study(tmp_path: Path) -> None:
 def backed_up(running: Federation) -> dict[str, Any]:
     """Back the party up while a round is open; return the backup and what was secret then."""
     site = party_backup.site(party_config.load(running.folder / LOST / "party.toml"))
-    keys = keystore.load(running.folder / LOST / "keys", Secret(PASSPHRASE))
     for attempt in range(200):
-        found = open_round(running, LOST)
+        found = round_secrets(running, LOST)
         if found is None:
             time.sleep(0.01)
             continue
-        number, sealed, bodies = found
         path = running.folder / f"{attempt}.parley"
         backup(site, path, now=time.time())
-        seed = keys.storage.open(sealed, STUDY, number)
-        secrets = (sealed, seed, seed.hex().encode(), *(body.encode() for body in bodies))
-        held = [json.loads(body)["boxes"] for body in bodies]
-        boxes = [box[-60:].encode() for part in held for box in part]
-        assert boxes
-        return {"path": path, "site": site, "number": number, "secrets": (*secrets, *boxes), "boxes": boxes}
+        assert found.boxes
+        return {"path": path, "site": site, "number": found.number, "secrets": found.raw, "boxes": found.boxes}
     raise AssertionError("no round was open")
 
 
@@ -128,7 +82,7 @@ async def come_back(running: Federation, saved: dict[str, Any]) -> None:
     restored = await asyncio.to_thread(restore, saved["site"], saved["path"], now=time.time())
     assert restored.remark == ""
     assert certified(running, LOST) < before, "the backup is older than what the party did"
-    assert rows(store_of(running, LOST), f"SELECT state FROM fences WHERE study = '{STUDY}'") == [(FenceState.RESTORED.value,)]  # noqa: S608
+    assert rows(store_of(running, LOST), f"SELECT state FROM fences WHERE study = '{STUDY_ID}'") == [(FenceState.RESTORED.value,)]  # noqa: S608
     for party in (LOST, AWAY):
         running.parties[party].start()
         await running.parties[party].up()

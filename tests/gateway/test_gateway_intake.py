@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from parley_gateway.intake import Intake
 from parley_protocol.limits import UPLOADS_OPEN_PER_PARTY
@@ -63,6 +63,7 @@ def refused(work: Awaitable[int]) -> RequestError:
     return found.value
 
 
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(1, len(BODY) - 1), max_size=6, unique=True))
 def test_chunks_of_any_sizes_give_the_body(tmp_path_factory: pytest.TempPathFactory, cuts: list[int]) -> None:
     async def run() -> None:

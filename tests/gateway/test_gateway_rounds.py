@@ -189,23 +189,33 @@ def test_a_late_post_is_answered_as_if_it_had_counted(tmp_path: Path) -> None:
     async def work(federation: Federation) -> None:
         posts: list[tuple[str, str, dict[str, str]]] = []
         first = federation.parties["p0"]
-        plain = first.post
+        plain, upload = first.post, first.upload
+        bodies: list[bytes] = []
 
         async def remembered(kind: str, study: str, body: dict[str, str]) -> str:
             posts.append((kind, study, body))
             return await plain(kind, study, body)
 
+        async def kept(body: bytes, digest: str | None = None) -> int:
+            bodies.append(body)
+            return await upload(body, digest)
+
         first.post = remembered  # type: ignore[assignment,method-assign]  # a wire tap
+        first.upload = kept  # type: ignore[method-assign]  # and another
         await federation.propose(rounds=1)
         await first.start("heart")
         await federation.until(ended(federation, StudyChange.FINISHED))
         leaves = len((await first.request("GET", "/v1/log/entries?start=0&end=256"))["entries"])
+        for late in bodies:
+            await upload(late)
+        assert len(list((tmp_path / "data" / "spool").glob("*/*"))) == len(bodies) == 2
         for kind, study, body in posts:
             await plain(kind, study, body)
             raw = json.dumps({"kind": kind, "study": study, "body": body, "more": ""}).encode()
             with pytest.raises(RefusedError):
                 await first.request("POST", "/v1/messages", raw)
         assert len((await first.request("GET", "/v1/log/entries?start=0&end=256"))["entries"]) == leaves
+        assert not list((tmp_path / "data" / "spool").glob("*/*")), "an update that came too late is not kept"
 
     run(tmp_path, work)
 
