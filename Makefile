@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 SEED ?= 1
 
-.PHONY: install demo test lint type docs bench sim chaos attack attack-tests clean
+.PHONY: install demo test lint type docs bench scale sim chaos attack attack-tests clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Parley needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": say make PYTHON=python3.11")'
@@ -53,6 +53,10 @@ attack-tests: install
 # kill -9 of any process at any moment, more often than `make test` does; the model in the end is that of a run without failures
 chaos: install
 	CHAOS_RUNS=$(or $(CHAOS_RUNS),20) $(BIN)/python -m pytest tests/e2e -k chaos
+
+# five hundred parties in one process, in some minutes
+scale: install
+	$(BIN)/python -m benchmarks.masked_scale
 
 bench: install
 	@for file in benchmarks/*.py; do name=$$(basename $$file .py); \

@@ -51,7 +51,7 @@ KEYS_MEMBERS: Final = 30
 KEYS_REPEATS: Final = 20
 MILLION: Final = 1_000_000
 PHASES: Final = {Event.KEYS: "share", Event.BOXES: "collect", Event.LIST: "confirm", Event.CERTIFIED: "reveal", Event.OPENED: "open"}
-_LOG_HASHES: Final = 20  # of a log with a million leaves, in each of the two proofs
+_LOG_LEAVES: Final = 1 << 14  # in the log that a round's opening is proven in: rounds and agreements so far
 _SHOWN: Final = 25
 
 
@@ -104,11 +104,11 @@ class TimedSimulation(Simulation):
 
 
 def opening_message(simulation: Simulation) -> bytes:
-    """Return the message that opens a round, with proofs as long as those of a log with a million leaves."""
+    """Return the message that opens a round, with the longest proofs in a log of so many leaves."""
     digest, agreement = "0" * 64, simulation.terms.digest()
-    checkpoint = "\n".join(["gateway.example.org/log", str(MILLION), secret().hex(), "", "— gateway.example.org " + "A" * 90])
-    hashes = (digest,) * _LOG_HASHES
-    log = LogProof(checkpoint=checkpoint, old_size=MILLION, consistency=hashes, index=MILLION, inclusion=hashes)
+    checkpoint = "\n".join(["gateway.example.org/log", str(_LOG_LEAVES), secret().hex(), "", "— gateway.example.org " + "A" * 90])
+    hashes = (digest,) * (_LOG_LEAVES - 1).bit_length()
+    log = LogProof(checkpoint=checkpoint, old_size=_LOG_LEAVES, consistency=hashes, index=_LOG_LEAVES, inclusion=hashes)
     return RoundOpen(agreement=agreement, round=simulation.round, step=0, previous=digest, log=log).canonical()
 
 
@@ -185,8 +185,8 @@ class Primitives:
 
     @property
     def derivations(self) -> int:
-        """Own keys and seeds (3), Shamir's coefficients of two secrets (2 each), a key for each box sent and got, and for each mask."""
-        return 7 + 2 * (self.members - 1) + self.members
+        """Own keys and seed (3), Shamir's coefficients of two secrets (2 each), the tags' key and offsets, a key for each box and mask."""
+        return 9 + 2 * (self.members - 1) + self.members
 
     @property
     def hashes(self) -> int:

@@ -221,5 +221,6 @@ class GatewayRound(GatewayState):
             )
             for holds in (True, False)
         }
-        sends = tuple(Send(member, Event.OPENED, notices[member in self.revealed]) for member in self.spec.cohort.members)
+        holders = self.revealed | listed.parties  # who uploaded was sent list and certificate before this
+        sends = tuple(Send(member, Event.OPENED, notices[member in holders]) for member in self.spec.cohort.members)
         return replace(self, phase=phase, phase_since=now, reveals={}), (*sends, Finish(None))

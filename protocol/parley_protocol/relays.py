@@ -121,7 +121,7 @@ class Certified(RoundRelay):
 class SumOpened(RoundRelay):
     """The sums are open. Small ones (`limits.INLINE_BYTES`) come along, others are fetched; either way their digests are in `opened`."""
 
-    certificate: EnvelopeText  # empty for a member that was sent the certificate and answered it
+    certificate: EnvelopeText  # empty for a member that was sent it before and can have kept it; who has not asks for the history
     opened: EnvelopeText
     sums: Base64  # the opened segments' bytes, one after the other; empty where they must be fetched
 

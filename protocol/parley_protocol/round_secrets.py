@@ -60,9 +60,15 @@ class RoundSecrets:
                 f"round {self.spec.round}: wanted a seed of {SEED_BYTES} bytes, got {len(self.seed)}; a round that is over has none"
             )
 
+    @cached_property
+    def _derived(self) -> dict[tuple[str, ...], bytes]:
+        return {}
+
     def _secret(self, tag: Tag, *parts: str) -> bytes:
-        spec = self.spec
-        return derive(self.seed, tag, spec.agreement, spec.round, spec.base, spec.me, *parts)
+        spec, name = self.spec, (tag, *parts)
+        if name not in self._derived:
+            self._derived[name] = derive(self.seed, tag, spec.agreement, spec.round, spec.base, spec.me, *parts)
+        return self._derived[name]
 
     @cached_property
     def channel(self) -> AgreementKey:
