@@ -181,6 +181,8 @@ class SimParty:
         """Answer a message of a round that this party is not in: it can only say that it never will be."""
         if not isinstance(message, ReleaseAsked):
             return []
+        if message.round <= self.chain.round:  # what it once knew of that round it has forgotten
+            raise RemoteProtocolError(f"round {message.round}: it lies behind the chain, there is nothing to release")
         self.promises[message.round] = self.promises.get(message.round, Promise(message.round)).released_by_me()
         return [release_post(self.terms, message.round, self.me, self.key)]
 
