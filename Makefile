@@ -40,8 +40,9 @@ docs: install
 clean:
 	rm -rf $(VENV) demo-report demo-work quickstart .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# Schedules of faults drawn from seeds, on two cores; a finding says how to run its schedule again. `make test` runs a tenth of them.
 sim: install
-	$(BIN)/python -m pytest tests/simulation tests/properties
+	$(BIN)/python -m tests.simulation.schedules --schedules $(or $(SCHEDULES),10000) --parties $(or $(PARTIES),5)
 
 # A gateway that lies to the demo's parties, act by act, and what each answers.
 attack: install

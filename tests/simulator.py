@@ -38,7 +38,7 @@ from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
 from parley_protocol.gateway_state import GatewaySpec, Moment
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Opened, OpenedSegment, SurvivorList
+from parley_protocol.messages import Opened, OpenedSegment
 from parley_protocol.party_round import PartyRound
 from parley_protocol.party_spec import PartySpec
 from parley_protocol.phases import Event
@@ -198,9 +198,9 @@ class SimParty:
 
     def close(self, message: SumOpened) -> None:
         """Step: check certificate and statement, and move to the next public state."""
-        certificate = self._certificate(message)
-        if SurvivorList.parse(certificate.payload).round <= self.chain.round:
+        if message.round <= self.chain.round:
             return
+        certificate = self._certificate(message)
         verified = None if self.state is None else self.state.verified(certificate)
         chain, listed = extend(self.chain, self.terms, certificate, verified)
         opened = verify_opened(self.terms, listed, load_envelope(message.opened, "opened"))

@@ -3,8 +3,8 @@
 Messages are dropped, delayed, duplicated, reordered and corrupted; parties leave and return; parties and gateway crash before and after
 each persisted write. A crash before it loses the event, which the other side sends again; after it, the state is built anew by replaying
 what was recorded, and what was recorded as sent is sent again. The party with index i puts 2^i into every coordinate, so that a sum says
-whose updates are in it. After every step and at the end `check_*` say what must hold; then all faults cease, everybody returns, and the
-study must go on. A message is acknowledged after its write; inbox and outbox are durable; what a fault delivers besides is not acknowledged.
+whose updates are in it. What must hold is checked after every step and at the end; then all faults cease, everybody returns, and the
+study must go on. Inbox and outbox are durable, and a message is acknowledged after its write; what a fault delivers besides is not.
 
     python -m tests.simulation.schedules --schedules 10000 --processes 2
     python -m tests.simulation.schedules --seed 17 --parties 5        # one schedule again
@@ -27,12 +27,11 @@ from blake3 import blake3
 from parley_crypto import ring
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope
-from parley_policies.negotiation.terms import Terms
 from parley_protocol import opening
 from parley_protocol.bound import load_envelope, own_segments
 from parley_protocol.certificates import Chain, extend
-from parley_protocol.codec import load_post
-from parley_protocol.effects import OpenNow, SealNow, Send
+from parley_protocol.codec import load_post, load_relay
+from parley_protocol.effects import OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
 from parley_protocol.gateway_state import GatewaySpec, Moment
@@ -40,26 +39,13 @@ from parley_protocol.ids import Phase
 from parley_protocol.messages import Opened, OpenedSegment
 from parley_protocol.phases import Event
 from parley_protocol.promises import Promise
-from parley_protocol.relays import Boxes
 
-from tests.attacks.observed import snapshot
+from tests.simulation.durable import AFTER, BEFORE, ENDED, NORMAL, FindingError, Item, Member, check, contribution
 from tests.simulation.remembered import remembering
-from tests.simulator import GATEWAY_KEY, START, SimParty, make_terms, round_of
+from tests.simulator import GATEWAY_KEY, START, make_terms, round_of
 
-ENDED = frozenset({Phase.CLOSED, Phase.ABORTED, Phase.RELEASED})
-Item = tuple[str, bytes]
 STEPS = 110  # drawn faults and deliveries of one schedule
-NORMAL, BEFORE, AFTER, CORRUPT, DUPLICATE, REORDER = "normal", "crash before", "crash after", "corrupt", "duplicate", "reorder"
-
-
-class Finding(AssertionError):
-    """A schedule that broke what must hold."""
-
-
-def check(holds: bool, what: str) -> None:  # noqa: FBT001
-    """Raise Finding unless `holds`."""
-    if not holds:
-        raise Finding(what)
+CORRUPT, DUPLICATE, REORDER = "corrupt", "duplicate", "reorder"
 
 
 def corrupted(rng: random.Random, raw: bytes) -> bytes:
@@ -68,108 +54,15 @@ def corrupted(rng: random.Random, raw: bytes) -> bytes:
     return raw[:place] if rng.random() < 0.3 else raw[:place] + bytes([raw[place] ^ (1 << rng.randrange(8))]) + raw[place + 1 :]
 
 
-@dataclass
-class Sealer(SimParty):
-    """A party that takes its boxes first and seals later, as one that trains does."""
+def is_of_another_round(raw: bytes, number: int) -> bool:
+    """Say whether a message asks about another round than this one.
 
-    sealing: tuple[str, ...] | None = None
-
-    def _take(self, kind: str, message: object, vector: Callable[[str], RingVector]) -> list[Send]:
-        if not isinstance(message, Boxes):
-            return super()._take(kind, message, vector)
-        assert self.state is not None
-        self.state, effects = self.state.on_boxes(message)
-        self.sealing = next(effect.segments for effect in effects if isinstance(effect, SealNow))
-        return []
-
-    def wants_to_seal(self) -> bool:
-        return self.sealing is not None and self.state is not None and self.state.phase is Phase.COLLECT
-
-    def seal(self) -> list[Send]:
-        """Seal 2^i, moved by the version that it was computed from: an update of another version shows too."""
-        assert self.state is not None
-        assert self.sealing is not None
-        self.state, self.body, effects = self.state.seal({name: self.vector(name) for name in self.sealing}, self.key)
-        self.sealing = None
-        return [effect for effect in effects if isinstance(effect, Send)]
-
-    def vector(self, segment: str) -> RingVector:
-        return contribution(self.terms, self.me, segment, self.number)
-
-
-def contribution(terms: Terms, party: str, segment: str, version: int) -> RingVector:
-    """Return what a party puts into every coordinate: 2^i in the digit of the version."""
-    value = 1 << (terms.rank(party) - 1 + 6 * (version % 2))
-    return np.full(terms.steps[0].segment(segment).length, value, dtype=ring.dtype_of(terms.steps[0].encoding.width))
-
-
-@dataclass
-class Member:
-    """A party's process and its disk: what is recorded since the last opened round, and what is to be sent."""
-
-    terms: Terms
-    me: str
-    kept: tuple[Chain, int, str, dict[int, Promise]]
-    journal: list[Item] = field(default_factory=list)
-    outbox: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # kind, message, the update's body
-    sent: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # all that the journal caused
-    read: int = 0  # messages of its inbox that it acknowledged
-    party: Sealer = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.party = self._empty()
-
-    def _empty(self) -> Sealer:
-        chain, number, parameters, promises = self.kept
-        return Sealer(self.terms, self.me, chain, number, parameters, None, dict(promises))
-
-    def apply(self, party: Sealer, kind: str, raw: bytes) -> list[tuple[str, bytes, bytes]]:
-        """Let one event happen to a party; return what it sends."""
-        match kind:
-            case "open":
-                number = int(json.loads(raw)["round"])
-                entered = party.state.spec.round if party.state is not None else 0
-                sends = party.open(number) if number > max(entered, party.chain.round) else []
-            case "seal":
-                sends = party.seal()
-            case _:
-                sends = party.take(kind, raw, party.vector)
-        return [(send.kind, send.body.canonical(), party.body if send.kind == Event.COLLECT else b"") for send in sends]
-
-    def handle(self, kind: str, raw: bytes, mode: str) -> None:
-        """Let one event happen, with a crash before or after it is written down."""
-        if mode == BEFORE:
-            self.restart()
-            return
-        sends = self.apply(self.party, kind, raw)
-        self.journal.append((kind, raw))
-        self.outbox += sends
-        self.sent += sends
-        self.check_no_secrets()
-        if mode == AFTER:
-            self.restart()
-        state = self.party.state
-        if kind == Event.OPENED and self.party.chain.head != self.kept[0].head and state is not None and state.phase is Phase.CLOSED:
-            party = self.party
-            self.kept, self.journal, self.sent = (party.chain, party.number, party.parameters, dict(party.promises)), [], []
-
-    def restart(self) -> None:
-        """Build the state anew from what is recorded: it must be the same, and cause the same messages."""
-        lost, again = self.party, self._empty()
-        sends = [send for kind, raw in self.journal for send in self.apply(again, kind, raw)]
-        check(sends == self.sent, f"{self.me}: a replay sends something else")
-        if self.journal:
-            states = [None if party.state is None else snapshot(party.state) for party in (lost, again)]
-            check(states[0] == states[1] or lost.state is None, f"{self.me}: a replay gives another state")
-            check((lost.chain, lost.base, lost.promises) == (again.chain, again.base, again.promises), f"{self.me}: a replay forgets")
-        self.party = again
-        self.check_no_secrets()
-
-    def check_no_secrets(self) -> None:
-        """A round that is over, or whose shares are said to be destroyed, has left nothing."""
-        state = self.party.state
-        if state is not None and (state.phase in ENDED or state.promise.destroyed):
-            check(state.seed == b"" and not state.held and not state.keys, f"{self.me}: secrets of a round in {state.phase}")
+    RELEASE of a later round is an honest answer to a lying gateway: who gave it keeps out of all rounds until then, as it said.
+    """
+    try:
+        return load_relay(Event.RELEASE, raw).round > number
+    except RemoteProtocolError:
+        return False
 
 
 @dataclass
@@ -266,7 +159,7 @@ class Schedule:
             self.check_sum(name, parties, total)
             body = blake3(ring.to_bytes(total)).hexdigest()
             rows.append(OpenedSegment(name=name, length=step.segment(name).length, parties=len(parties), body=body))
-        check(listed.base not in self.bases, f"round {self.number}: a second opened list on the base of round {self.bases.get(listed.base)}")
+        check(listed.base not in self.bases, f"round {self.number}: a second list on the base of round {self.bases.get(listed.base)}")
         self.bases[listed.base] = self.number
         assert state.certificate is not None
         self.chain, _ = extend(self.chain, self.terms, Envelope.load(state.certificate.dump()))
@@ -306,7 +199,9 @@ class Schedule:
         kind, raw = box[min(member.read, len(box) - 1)]
         match mode:
             case "corrupt":
-                member.handle(kind, corrupted(self.rng, raw), NORMAL) if kind != "open" else None
+                wrong = corrupted(self.rng, raw)
+                if kind != "open" and not (kind == Event.RELEASE and is_of_another_round(wrong, self.number)):
+                    member.handle(kind, wrong, NORMAL)
             case "duplicate":
                 member.handle(*box[self.rng.randrange(member.read + 1)], NORMAL)
             case "reorder":
@@ -363,7 +258,7 @@ class Schedule:
             self.counts["restarts"] += 1
             self.members[rng.choice(self.ids)].restart()
             self.restart_gateway()
-        elif self.is_over() and not (unread or unsent) or (self.is_over() and rng.random() < 0.1):
+        elif self.is_over() and (not (unread or unsent) or rng.random() < 0.1):
             self.open_round()
         elif sealing and rng.random() < 0.3:
             self.count_mode("seal", mode)
@@ -380,29 +275,30 @@ class Schedule:
             self.counts[f"{what}: {mode}"] += 1
 
     def move_somebody(self) -> None:
-        party = self.rng.choice(self.ids)
+        party = self.rng.choice(sorted(self.away) if len(self.away) > 1 or (self.away and self.rng.random() < 0.6) else self.ids)
         self.counts["leaves" if party not in self.away else "returns"] += 1
         self.away ^= {party}
 
     def run(self) -> Counter[str]:
-        """Run the schedule and settle; Finding says what did not hold, and how to see it again."""
+        """Run the schedule and settle; FindingError says what did not hold, and how to see it again."""
         try:
             for _ in range(STEPS):
                 self.step()
             self.settle()
         except Exception as error:
-            raise Finding(f"{error!r}\n  python -m tests.simulation.schedules --seed {self.seed} --parties {self.count}") from error
+            raise FindingError(f"{error!r}\n  python -m tests.simulation.schedules --seed {self.seed} --parties {self.count}") from error
         return self.counts
 
     def settle(self) -> None:
         """Faults cease and everybody is back: a round with all members must open, and all must come to the same version."""
         self.away.clear()
-        for _ in range(4):
-            self.finish()
-            if self.gateway is not None and self.state.phase is Phase.CLOSED and self.survivors == frozenset(self.ids):
-                break
-            self.open_round()
-        check(self.survivors == frozenset(self.ids) and self.state.phase is Phase.CLOSED, f"no way on from round {self.number}: {self.state.phase}")
+        everyone = frozenset(self.ids)
+        self.finish()
+        for _ in range(3):
+            if self.gateway is None or self.state.phase is not Phase.CLOSED or self.survivors != everyone:
+                self.open_round()
+                self.finish()
+        check(self.survivors == everyone and self.state.phase is Phase.CLOSED, f"no way on: round {self.number} ended {self.state.phase}")
         for party, member in self.members.items():
             check(member.party.chain == self.chain, f"{party}: another chain than the gateway's")
             check(member.party.state is None or member.party.state.phase in ENDED, f"{party}: still in a round")
@@ -417,7 +313,7 @@ class Schedule:
                 return
             self.now += 61
             self.happen(("tick", self.moment()), NORMAL)
-        raise Finding(f"round {self.number} is stuck in {self.state.phase}, waiting for {self.state.waits_for()}")
+        raise FindingError(f"round {self.number} is stuck in {self.state.phase}, waiting for {self.state.waits_for()}")
 
     def arrive(self) -> bool:
         moved = False
@@ -474,19 +370,18 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     started = time.monotonic()
     if chosen.seed is not None:
-        print(dict(run_one((chosen.seed, chosen.parties))))
+        sys.stdout.write(f"{dict(run_one((chosen.seed, chosen.parties)))}\n")
         return 0
 
     def progress(done: int, total: Counter[str]) -> None:
         if done % 200 == 0:
             took = time.monotonic() - started
-            print(f"{done:6d} schedules, {total[Phase.CLOSED]} rounds opened, {took:.0f} s", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{done:6d} schedules, {total[Phase.CLOSED]} rounds opened, {took:.0f} s\n")
 
     jobs = [(seed, chosen.parties) for seed in range(chosen.first, chosen.first + chosen.schedules)]
     total = run_many(jobs, chosen.processes, progress)
-    print(f"{chosen.schedules} schedules of {chosen.parties} parties without a finding, {time.monotonic() - started:.0f} s")
-    for name, count in sorted(total.items()):
-        print(f"  {name}: {count}")
+    lines = [f"{chosen.schedules} schedules of {chosen.parties} parties without a finding, {time.monotonic() - started:.0f} s"]
+    sys.stdout.write("\n".join([*lines, *(f"  {name}: {count}" for name, count in sorted(total.items()))]) + "\n")
     return 0
 
 
