@@ -11,7 +11,9 @@ import pytest
 from parley_crypto.errors import MalformedError
 from parley_crypto.keys import VerifyKey
 from parley_crypto.signing import Envelope
-from parley_protocol.certificates import verify_certificate
+from parley_protocol import certificates
+from parley_protocol.certificates import extend, verify_certificate
+from parley_protocol.columns import pack
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.ids import Phase
 from parley_protocol.messages import SurvivorList
@@ -22,7 +24,7 @@ from parley_protocol.promises import Promise
 from tests.attacks.adversary import SEGMENTS, SIX, Stage
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
 from tests.attacks.observed import Given, altered, believed
-from tests.simulator import make_terms
+from tests.simulator import make_terms, party_key
 
 VICTIM = SIX[0]
 
@@ -69,6 +71,14 @@ def a_signature_of_a_stranger() -> None:
         stage.show(VICTIM, altered(certified, {"signers": (*SIX[:4], "stranger")}))
 
 
+def a_certificate_with_one_signer_twice() -> None:
+    """t - 1 members, one of them two times: with the repetition counted, colluders could put down what they like to make up t."""
+    stage = at_confirm().to(Phase.REVEAL)
+    certified = stage.signed(stage.listed(), SIX[:4])
+    rows = (*(stage.signatures[party].signatures[0].sig for party in SIX[:4]), stage.signatures[SIX[3]].signatures[0].sig)
+    stage.show(VICTIM, altered(certified, {"signers": (*SIX[:4], SIX[3]), "signatures": pack(rows)}))
+
+
 REVEALED = Guard(Promise, "revealed", "on another list than", "self.revealed_for")
 SIGNED = Guard(Promise, "confirmed", "survivor list that we signed")
 EARLY = Patch(PARTY, Phase.CONFIRM, PARTY[Phase.CONFIRM] | {Event.CERTIFIED: Phase.REVEAL})
@@ -78,6 +88,12 @@ ATTACKS = (
     Attack("second list", a_second_list_and_its_certificate, "wanted the survivor list that we signed", (SIGNED, REVEALED)),
     Attack("unchecked list", a_certificate_on_a_list_that_it_never_checked, "in CONFIRM: wanted list", (EARLY, UNCHECKED)),
     Attack("hidden dropout", a_list_that_hides_a_dropout, "valid signatures of members, got 0", (Patch(VerifyKey, "verify", believed),)),
+    Attack(
+        "one signer twice",
+        a_certificate_with_one_signer_twice,
+        "wanted 5 valid signatures of members, got 4",
+        (Guard(certificates, "verify_certificate", "valid signatures of members"),),
+    ),
     Attack("a stranger signs", a_signature_of_a_stranger, "wanted signatures of members, got", (STRANGER,)),
 )
 
@@ -171,6 +187,22 @@ def test_a_party_that_did_not_seal_can_no_longer_seal_once_it_has_signed() -> No
     stage.confirm(stage.listed(), SIX)
     with pytest.raises(RemoteProtocolError, match="in REVEAL"):
         stage.seal(VICTIM)
+
+
+def test_certificates_of_one_list_by_different_signers_are_one() -> None:
+    """The gateway gives each member other t signatures: chain, head and what is revealed are the same for all."""
+    stage = at_confirm().to(Phase.REVEAL)
+    listed = stage.listed()
+    heads = set()
+    for party in SIX:
+        signers = [other for other in SIX if other != party]
+        stage.show(party, stage.signed(listed, signers))
+        certificate = stage.states[party].certificate
+        assert certificate is not None
+        assert [row.keyid for row in certificate.signatures] == [party_key(other).public.fingerprint for other in signers]
+        heads.add(extend(stage.history, stage.terms, certificate)[0].head)
+    assert heads == {listed.digest()}
+    assert np.array_equal(stage.sum_of(SIX, "trunk", stage.reveals), stage.truth(SIX, "trunk"))
 
 
 def test_a_list_is_the_same_for_whoever_reads_it() -> None:
