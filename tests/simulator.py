@@ -7,6 +7,7 @@ that see and may alter each message. Nothing of our own logic is faked.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
 from parley_protocol.gateway_state import GatewaySpec, Moment
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Opened, OpenedSegment
+from parley_protocol.messages import Opened, OpenedSegment, SurvivorList
 from parley_protocol.party_round import PartyRound
 from parley_protocol.party_spec import PartySpec
 from parley_protocol.phases import Event
@@ -205,7 +206,7 @@ class SimParty:
         chain, listed = extend(self.chain, self.terms, certificate, verified)
         opened = verify_opened(self.terms, listed, load_envelope(message.opened, "opened"))
         if message.sums:  # small ones come along
-            self._prove(listed, base64.b64decode(message.sums))
+            self._prove(listed, _decoded(message.sums))
         if self.state is not None and self.state.spec.round == listed.round:
             self.state, _ = self.state.on_opened()
         self.promises = {number: promise for number, promise in self.promises.items() if number > listed.round}
@@ -429,6 +430,13 @@ class Simulation:
             step.encoding.width,
         )
         return ring.from_bytes(raw[: length * width // 8], length, width), raw[length * width // 8 :]
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise RemoteProtocolError(f"opened sums: wanted base64, got {text[:40]!r}") from error
 
 
 def round_of(post: AnyPost) -> int:

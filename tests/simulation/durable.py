@@ -16,7 +16,7 @@ from parley_protocol.effects import SealNow, Send
 from parley_protocol.ids import Phase
 from parley_protocol.phases import Event
 from parley_protocol.promises import Promise
-from parley_protocol.relays import Boxes
+from parley_protocol.relays import Boxes, RoundRelay
 
 from tests.attacks.observed import snapshot
 from tests.simulator import SimParty
@@ -42,9 +42,9 @@ class Sealer(SimParty):
 
     sealing: tuple[str, ...] | None = None
 
-    def _take(self, kind: str, message: object, vector: Callable[[str], RingVector]) -> list[Send]:
+    def _take(self, message: RoundRelay, vector: Callable[[str], RingVector]) -> list[Send]:
         if not isinstance(message, Boxes):
-            return super()._take(kind, message, vector)
+            return super()._take(message, vector)
         assert self.state is not None
         self.state, effects = self.state.on_boxes(message)
         self.sealing = next(effect.segments for effect in effects if isinstance(effect, SealNow))

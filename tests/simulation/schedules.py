@@ -28,7 +28,7 @@ from parley_crypto import ring
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope
 from parley_protocol import opening
-from parley_protocol.bound import load_envelope, own_segments
+from parley_protocol.bound import body_size, load_envelope, own_segments, segment_size
 from parley_protocol.certificates import Chain, extend
 from parley_protocol.codec import load_post, load_relay
 from parley_protocol.effects import OpenNow, Send
@@ -39,10 +39,11 @@ from parley_protocol.ids import Phase
 from parley_protocol.messages import Opened, OpenedSegment
 from parley_protocol.phases import Event
 from parley_protocol.promises import Promise
+from parley_protocol.proving import check_sums
 
 from tests.simulation.durable import AFTER, BEFORE, ENDED, NORMAL, FindingError, Item, Member, check, contribution
 from tests.simulation.remembered import remembering
-from tests.simulator import GATEWAY_KEY, START, make_terms, round_of
+from tests.simulator import GATEWAY_KEY, GRAPH_SEED, MEMBERS_KEY, START, make_terms, round_of
 
 STEPS = 110  # drawn faults and deliveries of one schedule
 CORRUPT, DUPLICATE, REORDER = "corrupt", "duplicate", "reorder"
@@ -87,7 +88,7 @@ class Schedule:
         if self.count > 3 and self.rng.random() < 0.3:
             segments["head:a"] = (1, [0, 1, 2])
         self.terms = make_terms(self.count, segments=segments)
-        self.chain = Chain.start(self.terms.digest())
+        self.chain = Chain.start(self.terms.digest(), GRAPH_SEED)
         self.ids = [member.party for member in self.terms.members]
         start = (self.chain, 0, START, dict[int, Promise]())
         self.members = {party: Member(self.terms, party, start) for party in self.ids}
@@ -152,13 +153,13 @@ class Schedule:
     def open_sums(self) -> None:
         """Open the round, check the sums, and go on."""
         state, step = self.state, self.terms.steps[0]
-        rebuilt, listed, rows = opening.rebuild(state), state.require_listed(), []
+        rebuilt, listed, raw = opening.rebuild(state), state.require_listed(), {}
         for name in listed.openable:
             parties = sorted(listed.parties & set(step.segment(name).members))
-            total = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in parties))
+            total, tags = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in parties))
             self.check_sum(name, parties, total)
-            body = blake3(ring.to_bytes(total)).hexdigest()
-            rows.append(OpenedSegment(name=name, length=step.segment(name).length, parties=len(parties), body=body))
+            raw[name] = ring.to_bytes(total) + tags
+        check_sums(self.terms, listed, raw, MEMBERS_KEY)
         check(listed.base not in self.bases, f"round {self.number}: a second list on the base of round {self.bases.get(listed.base)}")
         self.bases[listed.base] = self.number
         assert state.certificate is not None
@@ -170,9 +171,17 @@ class Schedule:
             round=self.number,
             base=state.base,
             certificate=listed.digest(),
-            segments=tuple(rows),
+            segments=tuple(
+                OpenedSegment(
+                    name=name,
+                    length=step.segment(name).length,
+                    parties=len(listed.parties & set(step.segment(name).members)),
+                    body=blake3(sums).hexdigest(),
+                )
+                for name, sums in raw.items()
+            ),
         ).sign(GATEWAY_KEY)
-        self.happen(("opened", opened.dump(), self.now), NORMAL)
+        self.happen(("opened", opened.dump(), self.now, b"".join(raw.values())), NORMAL)
 
     def check_sum(self, name: str, parties: list[str], total: RingVector) -> None:
         """The sum is that of the listed members' updates of this version, bit for bit."""
@@ -181,15 +190,13 @@ class Schedule:
             ring.add_into(expected, contribution(self.terms, party, name, len(self.bases)))
         check(np.array_equal(total, expected), f"round {self.number}, {name}: wanted the sum of {parties} {expected}, got {total}")
 
-    def upload(self, party: str, segment: str) -> RingVector:
-        step, offset = self.terms.steps[0], 0
-        for name in own_segments(step, self.state.live, party):
-            size = step.segment(name).length * step.encoding.width // 8
-            if name == segment:
-                raw = self.uploads[(self.number, party)][offset : offset + size]
-                return ring.from_bytes(raw, step.segment(name).length, step.encoding.width)
-            offset += size
-        raise AssertionError(segment)
+    def upload(self, party: str, segment: str) -> opening.Sealed:
+        step = self.terms.steps[0]
+        names = own_segments(step, self.state.live, party)
+        start = body_size(step, names[: names.index(segment)])
+        raw = self.uploads[(self.number, party)][start : start + segment_size(step, segment)]
+        length, width = step.segment(segment).length, step.encoding.width
+        return ring.from_bytes(raw[: length * width // 8], length, width), raw[length * width // 8 :]
 
     # the wire
 
@@ -336,8 +343,8 @@ def applied(state: GatewayRound, event: tuple[object, ...]) -> tuple[GatewayRoun
             return state.on_post(party, Event(kind), load_post(kind, raw), at)
         case ("tick", Moment() as at):
             return state.on_tick(at)
-        case ("opened", bytes(raw), float(now)):
-            return state.on_opened(load_envelope(raw.decode(), "opened"), now)
+        case ("opened", bytes(raw), float(now), bytes(sums)):
+            return state.on_opened(load_envelope(raw.decode(), "opened"), now, sums)
         case _:
             raise AssertionError(event)
 

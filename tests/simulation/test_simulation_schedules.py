@@ -164,3 +164,13 @@ def test_who_released_a_later_round_keeps_out_until_then() -> None:
     assert [send.kind for send in party.take("release", later.canonical(), lambda _: pytest.fail("sealed"))] == ["release"]
     assert [party.open(number) for number in (3, 6)] == [[], []]
     assert [send.kind for send in party.open(7)] == ["advertise"]
+
+
+@pytest.mark.parametrize("sums", ["A", "AAA", "AAAAA", "AAAA", "=="])
+def test_a_notice_whose_sums_are_broken_is_refused(sums: str) -> None:
+    """Texts that look like base64 and are none, and sums whose tags do not hold, end in a refusal and not in the reader."""
+    simulation, notice = opened_round()
+    party = simulation.parties["party-004"]
+    before = (party.chain, party.base)
+    assert party.take("opened", notice.model_copy(update={"sums": sums}).canonical(), lambda _: pytest.fail("sealed")) == []
+    assert ((party.chain, party.base), len(party.refusals)) == (before, 1)
