@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from parley_crypto.errors import CryptoError
 from parley_protocol.certificates import Chain, extend
+from parley_protocol.columns import pack
 from parley_protocol.errors import ProtocolError
 from parley_protocol.ids import Phase
 from parley_protocol.messages import SurvivorList
@@ -149,7 +150,9 @@ class LyingGateway(RuleBasedStateMachine):
     @rule(data=st.data(), left=LEFT_OUT)
     def ask_for_release(self, data: st.DataObject, left: tuple[int, ...]) -> None:
         """Ask whoever is in the round, and who is not: that one says it of a round that it never enters."""
-        stage = self.pick(data)
+        self.ask(self.pick(data), left)
+
+    def ask(self, stage: Stage, left: tuple[int, ...]) -> None:
         for index, party in enumerate(self.honest):
             if index in left:
                 continue
@@ -163,15 +166,28 @@ class LyingGateway(RuleBasedStateMachine):
                 continue
             stage.lends(party)
 
-    @rule(data=st.data(), to=LEFT_OUT, honestly=st.booleans())
-    def claim_a_release(self, data: st.DataObject, to: tuple[int, ...], honestly: bool) -> None:  # noqa: FBT001
-        """Show whatever statements it has, its colluder's among them; or those of another round."""
+    @rule(data=st.data(), to=LEFT_OUT, of=st.sampled_from(["this round", "another", "nobody"]))
+    def claim_a_release(self, data: st.DataObject, to: tuple[int, ...], of: str) -> None:
+        """Show whatever statements it has, its colluder's among them; or those of another round; or ones that nobody made."""
         stage = self.pick(data)
         stage.lends(self.colluder)
-        other = stage if honestly else self.pick(data)
+        other = stage if of == "this round" else self.pick(data)
         proof = altered(other.released(), {"round": stage.number})
+        if of == "nobody":
+            proof = altered(proof, {"parties": tuple(self.ids), "signatures": pack([bytes(64)] * len(self.ids))})
         for party in self.members(stage, to):
             self.show(stage, party, proof)
+
+    @rule(left=LEFT_OUT, absent=LEFT_OUT)
+    def try_again(self, left: tuple[int, ...], absent: tuple[int, ...]) -> None:
+        """Say that the newest round is released, with what statements there are, and go on to another one as far as it goes."""
+        stage = self.stages[-1]
+        self.ask(stage, left)
+        stage.lends(self.colluder)
+        for party in self.members(stage, ()):
+            self.show(stage, party, stage.released())
+        self.enter(absent)
+        self.play(self.stages[-1], 5)
 
     @precondition(lambda self: self.shown)
     @rule(data=st.data())
@@ -295,6 +311,6 @@ class LyingGateway(RuleBasedStateMachine):
 
 
 LyingGateway.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 TestLyingGateway = LyingGateway.TestCase

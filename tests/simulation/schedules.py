@@ -268,8 +268,9 @@ class Schedule:
         elif self.is_over() and (not (unread or unsent) or rng.random() < 0.1):
             self.open_round()
         elif sealing and rng.random() < 0.3:
-            self.count_mode("seal", mode)
-            self.members[rng.choice(sealing)].handle("seal", b"", mode if mode in {BEFORE, AFTER} else NORMAL)
+            crash = mode if mode in {BEFORE, AFTER} else NORMAL
+            self.count_mode("seal", crash)
+            self.members[rng.choice(sealing)].handle("seal", b"", crash)
         elif unread and (not unsent or rng.random() < 0.5):
             self.count_mode("deliver", mode)
             self.deliver(rng.choice(unread), mode)
