@@ -74,6 +74,7 @@ MODULES = (
     commitments,
     certificates,
     promises,
+    proving,
     release,
     round_secrets,
     gateway_posts,
