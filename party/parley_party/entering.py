@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from parley_policies.enforcement.guard import Standing
 from parley_policies.negotiation.proposal import PREPROCESS
 from parley_protocol.certificates import Chain
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
+from parley_protocol.messages import SurvivorList
 from parley_protocol.party_spec import PartySpec
 from parley_protocol.promises import Promise, check_may_enter
 
 from parley_party.house import House
 from parley_party.publicstate import PublicState, StudyMath
-from parley_party.store import PartyStore
-from parley_party.tables import EvidenceRow, RoundRow
+from parley_party.store import PartyStore, members_json
+from parley_party.tables import EvidenceRow, RegisteredSumRow, RoundRow
 
 RELEASING: Final = "releasing"  # our shares are destroyed; the others' word is awaited
 RELEASED: Final = "released"
@@ -68,10 +70,21 @@ class Entrance:
         counted = sorted(self._house.counted(self._math.terms))
         return json.dumps({"counted": counted, "floors": self._house.own_floors(step), "earlier": earlier})
 
+    def registered(self, listed: SurvivorList) -> tuple[RegisteredSumRow, ...]:
+        """Return what a certified round adds to the register of sums that every study may ask again (invariant 8)."""
+        step = self._math.terms.steps[listed.step]
+        if step.workload != PREPROCESS:
+            return ()
+        members = members_json(listed.parties & frozenset(step.segments[0].members))
+        row = partial(RegisteredSumRow, dataset=self._standing.dataset, members=members, study=listed.study, round=listed.round)
+        return tuple(row(content=content) for content in self._math.contents())
+
     def check_unused(self, spec: PartySpec, rows: Iterable[RoundRow]) -> None:
         """Refuse a base version that may still be opened with an update of ours (invariant 3)."""
         try:
-            check_may_enter(spec.round, [promise_of(row) for row in rows if row.base == spec.base], None)
+            # a round that was never entered binds nobody to come after it: the gateway may have asked about any number
+            bound = [row for row in rows if row.base == spec.base and (row.entered or row.number == spec.round)]
+            check_may_enter(spec.round, [promise_of(row) for row in bound], None)
         except LocalProtocolError as error:
             raise RemoteProtocolError(str(error)) from error
 

@@ -23,14 +23,13 @@ from parley_crypto.signing import Envelope
 from parley_learning.errors import LearningError
 from parley_policies.enforcement.guard import Leaving, Standing
 from parley_policies.errors import Refused
-from parley_policies.negotiation.proposal import PREPROCESS
 from parley_protocol.bound import load_envelope
-from parley_protocol.certificates import Chain, extend, verify_opened
+from parley_protocol.certificates import Chain, extend, verify_certificate, verify_opened
 from parley_protocol.codec import WITHDRAWN, load_relay
 from parley_protocol.effects import SealNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import SurvivorList, Withdrawn
+from parley_protocol.messages import Withdrawn
 from parley_protocol.party_round import Effect, PartyRound
 from parley_protocol.party_spec import PartySpec
 from parley_protocol.phases import Event
@@ -61,9 +60,9 @@ from parley_party.house import House
 from parley_party.outbox import SMALL_BYTES, Outbox
 from parley_party.publicstate import PublicState, StudyMath
 from parley_party.releasing import Releasing
-from parley_party.store import Change, Outgoing, PartyStore, members_json
+from parley_party.store import Change, Outgoing, PartyStore
 from parley_party.sums import fetch_sums
-from parley_party.tables import CertificateRow, EvidenceRow, RegisteredSumRow, RoundRow, VersionRow
+from parley_party.tables import CertificateRow, EvidenceRow, RoundRow, VersionRow
 
 _LOG: Final = get_log("rounds")
 _OUTWARD: Final = "this party's rules do not permit its part in this round"
@@ -174,7 +173,8 @@ class StudyRun:
 
     async def leaf_before(self, opened: RoundOpen, change: Change) -> Envelope | None:
         """Return the newest certificate, before the first one the agreement, as it must stand in the log; None if the round is past."""
-        if opened.round <= max(self.chain.round, *self._rows, await self._fenced()):
+        entered = [row.number for row in self._rows.values() if row.entered]
+        if opened.round in self._rows or opened.round <= max(self.chain.round, *entered, await self._fenced()):
             stays_out = await self._stays_out(opened) if self.fence is not None else ()
             await self._outbox.apply(replace(change, outgoing=stays_out))
             return None
@@ -395,15 +395,17 @@ class StudyRun:
 
     async def on_sum(self, notice: SumOpened, change: Change) -> None:
         """Take an opened round: verify, fetch the sums, step, and write it all down."""
+        if notice.round <= self.chain.round:
+            await self._outbox.apply(change)
+            return
         certificate = self._certificate(notice)
         if certificate is None:
             await self.catch_up()
             await self._outbox.apply(change)
             return
-        listed = SurvivorList.parse(certificate.payload)
-        if listed.round > self.chain.round and listed.previous != self.chain.head:
+        if verify_certificate(self.math.terms, certificate).previous != self.chain.head:
             await self.catch_up()
-        if listed.round <= self.chain.round:
+        if notice.round <= self.chain.round:
             await self._outbox.apply(change)
             return
         await self._take(certificate, load_envelope(notice.opened, "opened sums"), change, notice.sums)
@@ -432,7 +434,7 @@ class StudyRun:
         except (CryptoError, LearningError) as error:  # proven, but nothing that members within their bounds can make together
             raise SumNotProvenError(f"sums of round {listed.round}: {error}") from error
         row = CertificateRow(study=self.study, round=listed.round, certificate=certificate.dump().decode(), opened=envelope.dump().decode())
-        change = replace(change, certificate=row, version=self._version_row(state), registered=self._registered(listed))
+        change = replace(change, certificate=row, version=self._version_row(state), registered=self._entrance.registered(listed))
         current = self.open
         if self.fence is not None and current is not None and current.row.sealed and current.row.number == listed.round:
             self.fence = self.fence.passed(listed.round)
@@ -460,16 +462,6 @@ class StudyRun:
         if current.vectors is not None:
             current.vectors.cancel()
             current.vectors = None
-
-    def _registered(self, listed: SurvivorList) -> tuple[RegisteredSumRow, ...]:
-        step = self.math.terms.steps[listed.step]
-        if step.workload != PREPROCESS:
-            return ()
-        members = members_json(listed.parties & frozenset(step.segments[0].members))
-        return tuple(
-            RegisteredSumRow(dataset=self._standing.dataset, content=content, members=members, study=self.study, round=listed.round)
-            for content in self.math.contents()
-        )
 
     def _version_row(self, state: PublicState) -> VersionRow:
         return VersionRow(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 from blake3 import blake3
 from parley_crypto.ring import RingVector
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import body_size, segment_size
+from parley_protocol.columns import decoded
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.proving import check_sums
@@ -25,10 +23,7 @@ async def fetch_sums(
     """
     step = terms.steps[listed.step]
     whole = body_size(step, listed.openable)
-    try:
-        brought = base64.b64decode(inline, validate=True)
-    except binascii.Error as error:
-        raise RemoteProtocolError(f"sums of round {listed.round}: wanted base64, got {inline[:40]!r}") from error
+    brought = decoded(inline, f"sums of round {listed.round}")
     raw = memoryview(brought if len(brought) == whole else await client.sums(terms.study, listed.round, whole))
     parts, offset = {}, 0
     for segment in opened.segments:

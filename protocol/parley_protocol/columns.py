@@ -24,10 +24,15 @@ def pack(values: Iterable[bytes]) -> str:
 
 def unpack(text: str, size: int, count: int, what: str) -> tuple[bytes, ...]:
     """Return `count` values of `size` bytes each; RemoteProtocolError unless the text holds exactly that."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise RemoteProtocolError(f"{what}: wanted base64, got {text[:40]!r}") from error
+    raw = decoded(text, what)
     if len(raw) != size * count:
         raise RemoteProtocolError(f"{what}: wanted {count} values of {size} bytes, got {len(raw)} bytes")
     return tuple(raw[start : start + size] for start in range(0, len(raw), size))
+
+
+def decoded(text: str, what: str) -> bytes:
+    """Return the bytes of a text in base64; RemoteProtocolError if it is none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise RemoteProtocolError(f"{what}: wanted base64, got {text[:40]!r}") from error

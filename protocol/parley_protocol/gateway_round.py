@@ -183,10 +183,16 @@ class GatewayRound(GatewayState):
         return state, tuple(Send(party, Event.CERTIFIED, certified) for party in self.boxes_from)
 
     def _expire(self, at: Moment, seconds: float, got: str) -> Step:
-        """Ask everyone to destroy its shares, if the round cannot be finished in time and enough members are here to release it."""
+        """Ask everyone to destroy its shares, if the round cannot be finished in time and enough members are here to release it.
+
+        While those who are here could still finish it, perhaps just back, they get the phase's time once more.
+        """
         spec, members = self.spec, frozenset(self.spec.cohort.members)
-        hopeless = len(set(self.boxes_from) - set(self.withdrawn)) < spec.terms.threshold
-        if not hopeless and at.now - self.phase_since < seconds:
+        left = frozenset(self.boxes_from) - frozenset(self.withdrawn)
+        hopeless = len(left) < spec.terms.threshold or not self.openable(left, self.parameters)
+        here = left - at.gone
+        patience = seconds * (2 if len(here) >= spec.terms.threshold and self.openable(here, self.parameters) else 1)
+        if not hopeless and at.now - self.phase_since < patience:
             return self, ()
         if not spec.cohort.is_released(members - at.gone, self.boxes_from):
             return self, ()  # those who come back may still finish it

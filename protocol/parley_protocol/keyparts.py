@@ -19,7 +19,6 @@ new parts. Whoever does that again and again can choose among seeds, in everybod
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -31,6 +30,7 @@ from parley_crypto.tags import Tag, digest
 from parley_policies.negotiation.terms import PartyId, StudyId, Terms
 
 from parley_protocol.bound import load_envelope
+from parley_protocol.columns import decoded
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Hex32
 from parley_protocol.problems import Slug
@@ -119,7 +119,7 @@ def box_tree(terms: Terms, sender: str, boxes: Mapping[str, bytes]) -> Tree:
 
 def check_boxes(terms: Terms, part: KeyPart, boxes: Mapping[str, str]) -> Tree:
     """Return the tree over a sender's boxes (base64) if its root is the one that the sender signed; RemoteProtocolError otherwise."""
-    tree = box_tree(terms, part.party, {recipient: decoded(text, part.party) for recipient, text in boxes.items()})
+    tree = box_tree(terms, part.party, {recipient: decoded(text, f"box of {part.party}") for recipient, text in boxes.items()})
     if tree.root().hex() != part.boxes:
         raise RemoteProtocolError(f"boxes of {part.party}", wanted=f"those with the signed root {part.boxes}", got=tree.root().hex())
     return tree
@@ -128,12 +128,12 @@ def check_boxes(terms: Terms, part: KeyPart, boxes: Mapping[str, str]) -> Tree:
 def with_path(terms: Terms, tree: Tree, sender: str, recipient: str, box: str) -> str:
     """Return a box and its path to the root in base64, as the gateway hands it on."""
     path = tree.inclusion_proof(recipients(terms, sender).index(recipient))
-    return base64.b64encode(decoded(box, sender) + b"".join(path)).decode()
+    return base64.b64encode(decoded(box, f"box of {sender}") + b"".join(path)).decode()
 
 
 def box_of(terms: Terms, part: KeyPart, recipient: str, text: str) -> bytes:
     """Return the box in what `with_path` gave; RemoteProtocolError unless it is the one that the sender signed for `recipient`."""
-    raw = decoded(text, part.party)
+    raw = decoded(text, f"box of {part.party}")
     box, rest = raw[:BOX_BYTES], raw[BOX_BYTES:]
     path = [rest[start : start + HASH_BYTES] for start in range(0, len(rest), HASH_BYTES)]
     others = recipients(terms, part.party)
@@ -142,14 +142,6 @@ def box_of(terms: Terms, part: KeyPart, recipient: str, text: str) -> bytes:
     except CryptoError as error:
         raise RemoteProtocolError(f"box of {part.party} for {recipient}: {error}", problem=Slug.VERIFICATION_FAILED) from error
     return box
-
-
-def decoded(text: str, sender: str) -> bytes:
-    """Return the bytes of a box in base64; RemoteProtocolError if it is none."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise RemoteProtocolError(f"box of {sender}", wanted="base64", got=text[:40]) from error
 
 
 # What all members, and auditors, derive.

@@ -102,7 +102,8 @@ class PartyRound:
 
     def _keeping(self, following: PartyRound) -> PartyRound:
         """Return the next state with what was derived from the seed; those that `_over` makes go without it."""
-        following.__dict__["_secrets"] = self._secrets
+        if "_secrets" in self.__dict__:
+            following.__dict__["_secrets"] = self._secrets
         return following
 
     @cached_property

@@ -98,10 +98,15 @@ def test_too_few_after_boxes_wait_and_name_whom_while_too_few_are_here_to_releas
 
 
 @pytest.mark.parametrize(("phase", "seconds"), [(Phase.COLLECT, TERMS.timing.round_seconds), (Phase.CONFIRM, TERMS.timing.phase_seconds)])
-def test_a_round_that_cannot_be_finished_is_released_at_its_deadline(stage: Stage, phase: Phase, seconds: float) -> None:
-    state, effects = closing(stage, phase, SIX[:4], Moment(seconds - 0.001))
+@pytest.mark.parametrize("gone", [frozenset(), frozenset(SIX[4:])])
+def test_a_round_that_cannot_be_finished_is_released_at_its_deadline(
+    stage: Stage, phase: Phase, seconds: float, gone: frozenset[str]
+) -> None:
+    """While enough are here to finish it, they get the time once more."""
+    patience = seconds if gone else 2 * seconds
+    state, effects = closing(stage, phase, SIX[:4], Moment(patience - 0.001, gone))
     assert (state.phase, effects) == (phase, ())
-    state, effects = state.on_tick(Moment(seconds))
+    state, effects = state.on_tick(Moment(patience, gone))
     assert (state.phase, state.waits_for()) == (Phase.RELEASE, SIX)
     asked = {effect.to: effect.body for effect in effects if isinstance(effect, Send)}
     assert set(asked) == EVERYONE
