@@ -10,17 +10,21 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from parley_crypto.keys import AgreementKey
 from parley_protocol.bound import load_envelope, segment_size
 from parley_protocol.codec import OPEN
 from parley_protocol.messages import Opened
+from parley_protocol.negotiation import Move, StudyRequest
 from parley_protocol.phases import Event
 from parley_protocol.relays import Keys, ListProposal, RoundOpen, SumOpened
 
 from parley import attack_lies as lies
 from parley.attack_liar import Said
+from parley.attack_phantoms import STUDY as PHANTOM_STUDY
+from parley.attack_phantoms import VICTIM, Phantoms
 from parley.attack_stage import Stage
 
 Play = Callable[[Stage], Awaitable[None]]
@@ -63,6 +67,26 @@ async def invent_member(stage: Stage) -> None:
     channel, mask = _public(), _public()
     await stage.tell({party: [(Event.KEYS, lies.with_invented(lies.as_sent(said, Keys), channel, mask))] for party, said in held.items()})
     stage.go_on()
+
+
+async def fill_with_phantoms(stage: Stage) -> None:
+    """Ask one lender into a study of its own and two parties that the gateway made up, on terms that reach its floor with them."""
+    await stage.hold_training(Event.LIST)
+    victim = VICTIM.id
+    request = lies.as_sent(stage.liar.told[victim, Move.REQUEST, 0], StudyRequest)
+    entry = next(entry for entry in request.members if entry.party == victim)
+    phantoms = Phantoms.around(entry, datetime.now(UTC).date())
+    stage.liar.keeps = lambda post: post.study == PHANTOM_STUDY
+    stage.say({victim: [(Move.REQUEST, phantoms.request())]}, PHANTOM_STUDY)
+    await stage.until(lambda: _answers(stage, victim) != [])
+    offered = str(_answers(stage, victim)[0].body["statement"])
+    await stage.tell({victim: [(Move.TERMS, phantoms.terms(offered, stage.terms().gateway))]}, PHANTOM_STUDY)
+    stage.liar.keeps = lambda _: False
+    stage.go_on()
+
+
+def _answers(stage: Stage, party: str) -> list[Said]:
+    return [post for post in stage.liar.posts if post.party == party and post.study == PHANTOM_STUDY]
 
 
 async def replay_keys(stage: Stage) -> None:
@@ -212,6 +236,14 @@ ACTS: Final = (
         4,
         r"wanted distinct members of the agreement",
         invent_member,
+    ),
+    Act(
+        "phantoms",
+        "fills a floor with phantoms",
+        "invites one lender into a study with two parties that it made up, enrolled and signed for",
+        1,
+        r"lender-nv, lender-wa",
+        fill_with_phantoms,
     ),
     Act(
         "abort",

@@ -196,8 +196,8 @@ def rewritten(leaves: Sequence[bytes]) -> tuple[bytes, ...]:
 
 
 def without_round(leaves: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Return a history without the second certificate and what was opened under it: the others close the gap."""
-    index, _ = certificates_in(leaves)[1]
+    """Return a history without the first certificate and what was opened under it: the others close the gap."""
+    index, _ = certificates_in(leaves)[0]
     return (*leaves[:index], *leaves[index + 2 :])
 
 

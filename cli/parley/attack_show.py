@@ -24,7 +24,7 @@ from parley_protocol.problems import Problem, Slug
 from parley.attack_acts import ACTS, Act
 from parley.attack_liar import Liar
 from parley.attack_lies import LogKey, without_round
-from parley.attack_stage import Played, Stage
+from parley.attack_stage import Played, Stage, shortened
 from parley.attack_words import Teller
 from parley.audit import Folder
 from parley.demo_data import DEMO_PARTIES
@@ -112,7 +112,7 @@ async def _audited(path: Path, leaves: Sequence[bytes], log: LogKey, wanted: Exi
         "command": f"parley audit verify {path}",
         "exit_code": process.returncode,
         "wanted": int(wanted),
-        "fault": problems[0]["detail"] if problems else None,
+        "fault": shortened(problems[0]["detail"]) if problems else None,
     }
 
 

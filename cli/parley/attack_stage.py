@@ -100,12 +100,12 @@ class Stage:
             await asyncio.sleep(_LOOK_SECONDS)
         return await self.hold(kind)
 
-    async def tell(self, lies: Mapping[str, Sequence[Lie]]) -> None:
+    async def tell(self, lies: Mapping[str, Sequence[Lie]], study: str = "") -> None:
         """Lie to some parties, and wait until each has refused every lie; what it wrote is kept."""
         before = {party: len(await self._refused(party)) for party in lies}
         certified = {party: len(await self._certificates(party)) for party in lies}
         posts = len(self.liar.posts)
-        self.say(lies)
+        self.say(lies, study)
         deadline = time.monotonic() + REFUSE_SECONDS
         waiting = set(lies)
         while waiting and time.monotonic() < deadline:
@@ -133,12 +133,12 @@ class Stage:
         self.played.faults += [f"{party} answered" for party in sorted(answered)]
         self.count_reveals(posts, lies)
 
-    def say(self, lies: Mapping[str, Sequence[Lie]]) -> None:
-        """Lie, and wait for nothing."""
+    def say(self, lies: Mapping[str, Sequence[Lie]], study: str = "") -> None:
+        """Lie, about another study where one is named, and wait for nothing."""
         self.played.lied_to |= set(lies)
         for party, told in lies.items():
             for kind, body in told:
-                self.liar.lie(party, kind, self.study.id, body)
+                self.liar.lie(party, kind, study or self.study.id, body)
 
     def count_reveals(self, since: int, parties: Iterable[str]) -> None:
         """Count who of `parties` revealed shares in what was posted from number `since` on."""

@@ -15,6 +15,7 @@ from parley.output import Facts, Table, View, plain
 WIDTH: Final = 100
 _SHOWN_CHARACTERS: Final = 150  # of a refusal in the table
 _INVARIANTS: Final[Mapping[int, str]] = {
+    1: "no sum of too few members that a party's policy counts is ever opened",
     2: "never both shares of one party in one round",
     3: "one opened list per base version; one chain, one log",
     4: "a peer's key is used only if its identity signed it",
@@ -80,7 +81,7 @@ def views(result: Mapping[str, Any]) -> tuple[View, ...]:
     for number, act in enumerate(result["acts"], start=1):
         words = list(dict.fromkeys(refusal["words"] for refusal in act["refusals"]))
         who = f"all {len(act['lied_to'])} lied to" if act["refused"] else "NOT REFUSED"
-        rows.append((number, act["title"], who, _cut(words[0]) if words else ""))
+        rows.append((number, act["title"], who, _cut(words[-1]) if words else ""))
     audits = {audit["export"]: f"exit code {audit['exit_code']}: {audit['fault'] or 'verified'}" for audit in result["audit"]}
     return (
         Table(

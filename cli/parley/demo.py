@@ -84,8 +84,8 @@ def _lying(session: Session, seed: int, out: Path, *, alone: bool) -> None:
         raise UsageError("--lying-gateway", wanted="neither --seeds nor --no-dropout with it", got="one of them")
     plan = DemoPlan(seed, out, work_folder(out))
     teller = Teller(quiet=session.out.quiet, color=session.out.color)
-    with DemoProgress(quiet=session.out.quiet, color=session.out.color) as progress:
-        result = interruptible(show_acts(plan, progress, teller))
+    progress = DemoProgress(quiet=session.out.quiet, color=session.out.color)  # its bars stay off: they would stand in the story
+    result = interruptible(show_acts(plan, progress, teller))
     session.out.result(result, *attack_views(result), problems=problems_in(result))
 
 
