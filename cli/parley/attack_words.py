@@ -80,7 +80,8 @@ def views(result: Mapping[str, Any]) -> tuple[View, ...]:
     rows = []
     for number, act in enumerate(result["acts"], start=1):
         words = list(dict.fromkeys(refusal["words"] for refusal in act["refusals"]))
-        who = f"all {len(act['lied_to'])} lied to" if act["refused"] else "NOT REFUSED"
+        everyone = f"all {len(act['lied_to'])} lied to" if len(act["lied_to"]) > 1 else ", ".join(act["lied_to"])
+        who = everyone if act["refused"] else "NOT REFUSED"
         rows.append((number, act["title"], who, _cut(words[-1]) if words else ""))
     audits = {audit["export"]: f"exit code {audit['exit_code']}: {audit['fault'] or 'verified'}" for audit in result["audit"]}
     return (
