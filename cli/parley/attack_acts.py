@@ -240,7 +240,7 @@ ACTS: Final = (
     Act(
         "phantoms",
         "fills a floor with phantoms",
-        "invites one lender into a study with two parties that it made up, enrolled and signed for",
+        "invites one lender into a study with two parties that it made up, listed and signed for",
         1,
         r"lender-nv, lender-wa",
         fill_with_phantoms,
