@@ -34,7 +34,7 @@ from parley_protocol.members_key import make_key_part, take_key_parts
 from tests.member_secrets import handed_on, key_part, secrets_of
 from tests.simulator import make_terms, party_ids, party_key
 from tests.vectors.refused import cases
-from tests.vectors.tracing import FIVE, FOUR, opened_round, released_round, width_16, width_32, width_64
+from tests.vectors.tracing import FIVE, FOUR, graph_round, opened_round, released_round, width_16, width_32, width_64
 
 Json = dict[str, Any]
 FOLDER: Final = Path(__file__).parent
@@ -51,7 +51,8 @@ def made() -> dict[str, Json]:
         "release": released_round()[1],
     }
     others = {"primitives": primitives(), "sumproof": tags(), "graph": graphs(), "keyparts": key_parts()}
-    return {**others, **rounds, "must-fail": {"about": "each must be refused, with these words", "cases": cases(rounds)}}
+    refused = {"about": "each must be refused, with these words", "cases": cases(rounds)}
+    return {**others, **rounds, "round-graph": graph_round(), "must-fail": refused}
 
 
 def text_of(vector: Json) -> str:

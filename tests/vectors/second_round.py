@@ -1,6 +1,6 @@
 """A whole round by the second implementation: every message from the inputs of a vector, the opened sums, and what a reader refuses.
 
-Written from docs/specification.md, without Parley. Full graph, one step, first round of a chain; who advertised also sent boxes.
+Written from docs/specification.md, without Parley. One step, first round of a chain; who advertised also sent boxes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -23,9 +23,11 @@ from tests.vectors.second import (
     bind,
     canonical,
     combine,
+    cut,
     derive,
     digest,
     fingerprint,
+    holders,
     keystream,
     leaf,
     lifted,
@@ -33,6 +35,8 @@ from tests.vectors.second import (
     pack,
     pae,
     path,
+    plan,
+    ring_order,
     root,
     root_from,
     split,
@@ -70,6 +74,49 @@ class Round:
         self.bound = {"study": self.terms["study"], "agreement": self.agreement, "round": self.number, "base": self.base}
         self.here = sorted(row["from"] for row in vector["messages"] if row["kind"] == "advertise")
         self.listed = sorted(row["from"] for row in vector["messages"] if row["kind"] == "collect")
+
+    # who deals with whom (section 3)
+
+    @cached_property
+    def threshold(self) -> int:
+        graph = self.terms.get("graph")
+        return int(graph["threshold"] if graph else self.terms["threshold"])
+
+    @cached_property
+    def rings(self) -> dict[str, tuple[list[str], dict[str, int]]]:
+        """Return ring order and numbers of each purpose that has a ring."""
+        if not self.terms.get("graph"):
+            return {}
+        seed, found = bytes.fromhex(self.vector["graph_seed"]), {"shares": (self.ids, self.terms["graph"])}
+        for name, segment in self.segments.items():
+            count, dropouts = len(segment["members"]), len(self.ids) - self.terms["threshold"]
+            numbers_of = plan(count, min(self.terms["max_colluders"], count - 1), min(dropouts, count - 1))
+            if numbers_of:
+                found[name] = segment["members"], numbers_of
+        return {name: (ring_order(seed, self.number, name, members), numbers_of) for name, (members, numbers_of) in found.items()}
+
+    @cache  # noqa: B019 - a round lives as long as its test
+    def around(self, party: str, purpose: str) -> list[str]:
+        """Return the neighbours on a ring and the party itself, in id order; all members where there is no ring."""
+        if purpose not in self.rings:
+            return self.ids if purpose == "shares" else list(self.segments[purpose]["members"])
+        order, numbers_of = self.rings[purpose]
+        return holders(order, numbers_of["degree"], party)
+
+    def x(self, owner: str, holder: str) -> int:
+        return self.around(owner, "shares").index(holder)
+
+    def sharing(self, party: str) -> list[str]:
+        return [other for other in self.around(party, "shares") if other in self.here]
+
+    def peers(self, party: str, segment: str, among: list[str]) -> list[str]:
+        if party not in self.segments[segment]["members"]:
+            return []
+        return [other for other in self.around(party, segment) if other in among and other != party]
+
+    def near(self, party: str) -> list[str]:
+        needed = {party, *self.sharing(party)}.union(*(self.peers(party, name, self.here) for name in self.segments))
+        return [other for other in self.here if other in needed]
 
     # signing and verifying
 
@@ -113,6 +160,7 @@ class Round:
         own = {"party": party, "step": 0, "parameters": self.vector["parameters"]}
         return {**self.bound, **own, "channel_key": channel.hex(), "mask_key": mask.hex()}
 
+    @cache  # noqa: B019 - as above
     def adverts(self) -> dict[str, Json]:
         return {party: self.advert(party, self.channels[party], self.masks[party]) for party in self.here}
 
@@ -126,17 +174,21 @@ class Round:
         own = [name for name, segment in self.segments.items() if owner in segment["members"]]
         return {"mask": self.secret(owner, "mask-key"), **{f"self/{name}": self.secret(owner, "self-seed", name) for name in own}}
 
+    @cache  # noqa: B019 - as above
     def shares(self, owner: str) -> dict[str, list[bytes]]:
         found = self.secrets(owner).items()
-        return {name: split(secret, self.terms["threshold"], len(self.ids), self.secret(owner, "shamir", name)) for name, secret in found}
+        count = len(self.around(owner, "shares"))
+        return {name: split(secret, self.threshold, count, self.secret(owner, "shamir", name)) for name, secret in found}
 
     def share_hash(self, owner: str, recipient: str, name: str, share: bytes) -> bytes:
         return digest("parley/round/share-hash/1", self.agreement, self.number, owner, recipient, name, share)
 
+    @cache  # noqa: B019 - as above
     def leaves(self, owner: str) -> tuple[list[list[bytes]], list[bytes], list[bytes]]:
         """Return the share hashes of each recipient, the seed hashes, and the leaves of the tree over both."""
         shares, secrets = self.shares(owner), self.secrets(owner)
-        rows = [[self.share_hash(owner, peer, name, each[self.ids.index(peer)]) for name, each in shares.items()] for peer in self.here]
+        at = {peer: self.x(owner, peer) for peer in self.sharing(owner)}
+        rows = [[self.share_hash(owner, peer, name, each[x]) for name, each in shares.items()] for peer, x in at.items()]
         context = (self.agreement, self.number, owner)
         seeds = [digest("parley/round/seed-hash/1", *context, name[5:], seed) for name, seed in secrets.items() if name != "mask"]
         tops = [leaf(bind("parley/round/share-leaf/1", *row)) for row in rows]
@@ -147,7 +199,7 @@ class Round:
         return derive(shared, "parley/round/box/1", self.agreement, self.number, self.base, self.key_set, sender, recipient)
 
     def box(self, sender: str, recipient: str) -> bytes:
-        content = b"".join(each[self.ids.index(recipient)] for each in self.shares(sender).values())
+        content = b"".join(each[self.x(sender, recipient)] for each in self.shares(sender).values())
         return AESGCM(self.box_key(sender, recipient, sender, recipient)).encrypt(bytes(12), content, None)
 
     def share(self, owner: str, tree: bytes) -> Json:
@@ -162,11 +214,10 @@ class Round:
         """Return key and sign of every mask of a member in a segment."""
         context = (self.agreement, self.number, self.base, segment)
         found = [(derive(self.secret(party, "self-seed", segment), "parley/mask/self/1", *context, party), 1)]
-        for peer in self.here:
-            if peer != party and peer in self.segments[segment]["members"]:
-                low, high = sorted((party, peer))
-                shared = x25519(self.secret(party, "mask-key"), self.masks[peer])
-                found.append((derive(shared, "parley/mask/pair/1", *context, low, high), 1 if party < peer else -1))
+        for peer in self.peers(party, segment, self.here):
+            low, high = sorted((party, peer))
+            shared = x25519(self.secret(party, "mask-key"), self.masks[peer])
+            found.append((derive(shared, "parley/mask/pair/1", *context, low, high), 1 if party < peer else -1))
         return found
 
     def sealed(self, party: str, segment: str) -> bytes:
@@ -209,23 +260,33 @@ class Round:
     def bodies(self) -> dict[str, bytes]:
         return {party: self.body(party) for party in self.listed}
 
+    @cache  # noqa: B019 - as above
     def survivors(self) -> Json:
-        return self.survivor_list(self.listed, self.own_openable(self.listed), [blake3(self.bodies[p]).digest() for p in self.listed])
+        return self.survivor_list(
+            self.listed, self.own_openable(tuple(self.listed)), [blake3(self.bodies[p]).digest() for p in self.listed]
+        )
 
-    def own_openable(self, survivors: Iterable[str]) -> list[str]:
-        """Return the segments that reach their floor (differencing and small changes are empty in a chain's first round)."""
-        return [name for name, row in self.segments.items() if len(set(survivors) & set(row["members"])) >= row["floor"]]
+    @cache  # noqa: B019 - as above
+    def own_openable(self, survivors: tuple[str, ...]) -> list[str]:
+        """Return the segments that reach their floor and are not cut (earlier lists do not matter in a chain's first round)."""
+        found = []
+        for name, row in self.segments.items():
+            listed = set(survivors) & set(row["members"])
+            fewest = cut(self.rings[name][0], self.rings[name][1]["degree"], listed) if name in self.rings else None
+            if len(listed) >= row["floor"] and (fewest is None or fewest > self.rings[name][1]["cut"]):
+                found.append(name)
+        return found
 
     def reveal(self, party: str) -> Json:
-        x = self.ids.index(party)
+        held = self.sharing(party)
         seeds = {}
-        for name in self.own_openable(self.listed):
-            owners = [owner for owner in self.listed if owner in self.segments[name]["members"]]
-            seeds[name] = pack(self.shares(owner)[f"self/{name}"][x] for owner in owners)
-        gone = [owner for owner in self.here if owner not in self.listed]
+        for name in self.own_openable(tuple(self.listed)):
+            owners = [owner for owner in held if owner in self.listed and owner in self.segments[name]["members"]]
+            seeds[name] = pack(self.shares(owner)[f"self/{name}"][self.x(owner, party)] for owner in owners)
+        gone = [owner for owner in held if owner not in self.listed]
         certificate = hashlib.sha256(canonical(self.survivors())).hexdigest()
         own = {"party": party, "certificate": certificate, "seeds": seeds}
-        return {**self.bound, **own, "mask_keys": pack(self.shares(owner)["mask"][x] for owner in gone)}
+        return {**self.bound, **own, "mask_keys": pack(self.shares(owner)["mask"][self.x(owner, party)] for owner in gone)}
 
     def opened_sum(self, name: str) -> bytes:
         """Open a segment as the gateway does: add, rebuild from the first t members' shares, take masks off."""
@@ -245,14 +306,14 @@ class Round:
 
     def _left(self, name: str, members: list[str]) -> Iterable[tuple[bytes, int]]:
         """Yield key and sign of each mask that is left in the sum, from rebuilt secrets."""
-        context, xs = (self.agreement, self.number, self.base, name), range(1, self.terms["threshold"] + 1)
+        context, xs = (self.agreement, self.number, self.base, name), range(1, self.threshold + 1)
         for party in members:
             if party in self.listed:
                 seed = combine({x: self.shares(party)[f"self/{name}"][x - 1] for x in xs})
                 yield derive(seed, "parley/mask/self/1", *context, party), 1
             elif party in self.here:
                 private = combine({x: self.shares(party)["mask"][x - 1] for x in xs})
-                for peer in (peer for peer in members if peer in self.listed):
+                for peer in self.peers(party, name, self.listed):
                     low, high = sorted((party, peer))
                     yield derive(x25519(private, self.masks[peer]), "parley/mask/pair/1", *context, low, high), 1 if peer < party else -1
 
@@ -274,7 +335,7 @@ class Round:
 
     def _share_post(self, party: str) -> Json:
         rows, seeds, leaves = self.leaves(party)
-        boxes = [pack([self.box(party, peer)]) for peer in self.here if peer != party]
+        boxes = [pack([self.box(party, peer)]) for peer in self.sharing(party) if peer != party]
         statement = self.envelope(party, "share", self.share(party, root(leaves)))
         return {"statement": statement, "hashes": pack(each for row in rows for each in row), "seeds": pack(seeds), "boxes": boxes}
 
@@ -311,22 +372,23 @@ class Round:
         return pack(self.sign(party, kind, of(party)) for party in parties)
 
     def _keys(self, party: str, sent: Json) -> Json:
-        del party, sent
-        adverts = self.adverts()
-        signatures = self._signed_by(self.here, "advertise", lambda p: adverts[p])
-        keys = {"channel_keys": pack(self.channels.values()), "mask_keys": pack(self.masks.values())}
-        return {"parties": self.here, **keys, "signatures": signatures, "others": ""}
+        del sent
+        adverts, near = self.adverts(), self.near(party)
+        signatures = self._signed_by(near, "advertise", lambda p: adverts[p])
+        keys = {"channel_keys": pack(self.channels[p] for p in near), "mask_keys": pack(self.masks[p] for p in near)}
+        others = pack(hashlib.sha256(canonical(adverts[p])).digest() for p in self.here if p not in near)
+        return {"parties": self.here, **keys, "signatures": signatures, "others": others}
 
     def _boxes(self, party: str, sent: Json) -> Json:
         del sent
-        owners = [owner for owner in self.here if owner != party]
+        owners = [owner for owner in self.sharing(party) if owner != party]
         trees = {owner: self.leaves(owner)[2] for owner in owners}
         return {
             "parties": self.here,
             "roots": pack(root(trees[owner]) for owner in owners),
             "signatures": self._signed_by(owners, "share", lambda owner: self.share(owner, root(trees[owner]))),
             "boxes": [pack([self.box(owner, party)]) for owner in owners],
-            "paths": [pack(path(trees[owner], self.here.index(party))) for owner in owners],
+            "paths": [pack(path(trees[owner], self.sharing(owner).index(party))) for owner in owners],
         }
 
     def _list(self, party: str, sent: Json) -> Json:
@@ -349,7 +411,16 @@ class Round:
             for name, raw in sums.items()
         ]
         statement = {**self.bound, "certificate": hashlib.sha256(canonical(self.survivors())).hexdigest(), "segments": rows}
-        return {"certificate": sent["certificate"], "opened": self.envelope("gateway", "opened", statement), "sums": pack(sums.values())}
+        certificate = self.certificate() if sent["certificate"] else ""
+        return {"certificate": certificate, "opened": self.envelope("gateway", "opened", statement), "sums": pack(sums.values())}
+
+    @cache  # noqa: B019 - as above
+    def certificate(self) -> str:
+        """Return the certificate's envelope, its signatures in the order in which `certified` has them."""
+        signers = next(row["body"]["signers"] for row in self.vector["messages"] if row["kind"] == "certified")
+        rows = [json.loads(self.envelope(party, "certificate", self.survivors()))["signatures"][0] for party in signers]
+        whole = {"payload": pack([canonical(self.survivors())]), "payloadType": KIND % "certificate", "signatures": rows}
+        return json.dumps(whole, separators=(",", ":"))
 
     # what a member refuses
 
@@ -372,8 +443,8 @@ class Round:
             raise RefusedError("not enough members in id order")
 
     def _check_keys(self, me: str, body: Json) -> None:
-        parties = body["parties"]
-        self._members(parties)
+        self._members(body["parties"])
+        parties = [party for party in body["parties"] if party in self.near(me)]
         columns = [unpack(body[name], size, len(parties)) for name, size in (("channel_keys", 32), ("mask_keys", 32), ("signatures", 64))]
         for party, channel, mask, signature in zip(parties, *columns, strict=True):
             self.verify(party, "advertise", self.advert(party, channel, mask), signature)
@@ -382,7 +453,7 @@ class Round:
 
     def _check_boxes(self, me: str, body: Json) -> None:
         self._members(body["parties"])
-        owners, at = [owner for owner in body["parties"] if owner != me], self.here.index(me)
+        owners = [owner for owner in self.sharing(me) if owner in body["parties"] and owner != me]
         rows = zip(unpack(body["roots"], 32, len(owners)), unpack(body["signatures"], 64, len(owners)), strict=True)
         for owner, (tree, signature), box, nodes in zip(owners, rows, body["boxes"], body["paths"], strict=True):
             self.verify(owner, "share", self.share(owner, tree), signature)
@@ -394,14 +465,15 @@ class Round:
             siblings = [raw[start : start + 32] for start in range(0, len(raw), 32)]
             parts = [content[start : start + 33] for start in range(0, len(content), 33)]
             hashes = [self.share_hash(owner, me, name, part) for name, part in zip(self.secrets(owner), parts, strict=True)]
-            if root_from(leaf(bind("parley/round/share-leaf/1", *hashes)), at, len(self.here) + 1, siblings) != tree:
+            at, size = self.sharing(owner).index(me), len(self.sharing(owner)) + 1
+            if root_from(leaf(bind("parley/round/share-leaf/1", *hashes)), at, size, siblings) != tree:
                 raise RefusedError(f"shares of {owner}")
 
     def _check_list(self, me: str, body: Json) -> None:
         del me
         parties = body["survivors"]
         self._members(parties)
-        if not set(parties) <= set(self.here) or body["openable"] != self.own_openable(parties):
+        if not set(parties) <= set(self.here) or body["openable"] != self.own_openable(tuple(parties)):
             raise RefusedError("who is listed, or what is opened")
         rows = zip(parties, unpack(body["bodies"], 32, len(parties)), unpack(body["signatures"], 64, len(parties)), strict=True)
         for party, body_digest, signature in rows:

@@ -15,11 +15,12 @@ import numpy as np
 from parley_crypto import ring
 from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope
-from parley_policies.negotiation.terms import Terms
+from parley_crypto.statement import canonical_json
+from parley_policies.negotiation.terms import Terms, graph_of
 from parley_protocol.ids import Phase
 from parley_protocol.phases import GATEWAY, Event
 
-from tests.simulator import GATEWAY_KEY, MEMBERS_KEY, START, SimParty, Simulation, make_terms, party_ids
+from tests.simulator import GATEWAY_KEY, GRAPH_SEED, MEMBERS_KEY, START, SimParty, Simulation, make_terms, party_ids
 
 Json = dict[str, Any]
 
@@ -70,6 +71,27 @@ def opened_round(terms: Terms, drops: dict[str, Phase]) -> tuple[Traced, Json]:
         "handed_out": {name: raw.hex() for name, raw in traced.raw.items()},
         "sums": {name: _signed(total) for name, total in traced.sums.items()},
     }
+
+
+def graph_round() -> Json:
+    """Return a round among neighbours as a vector: of each message its SHA-256 and what the gateway chose."""
+    terms = make_terms(52, segments={"trunk": (2, None), "head:risk": (1, [0, 1, 2, 3])})
+    terms = terms.model_copy(update={"graph": graph_of(52, terms.max_colluders, terms.threshold)})
+    _, vector = opened_round(terms, {terms.members[7].party: Phase.COLLECT})
+    return vector | {
+        "graph_seed": GRAPH_SEED.hex(),
+        "messages": [_digested(message) for message in vector["messages"]],
+        "uploads": {party: hashlib.sha256(bytes.fromhex(body)).hexdigest() for party, body in vector["uploads"].items()},
+    }
+
+
+def _digested(message: Json) -> Json:
+    """Return a message without its body, but for what the gateway chose in it."""
+    chosen = {name: value for name, value in message["body"].items() if name == "signers"}
+    if message["kind"] == "opened":
+        chosen["certificate"] = bool(message["body"]["certificate"])
+    named = {name: value for name, value in message.items() if name != "body"}
+    return named | {"sha256": hashlib.sha256(canonical_json(message["body"])).hexdigest(), "body": chosen}
 
 
 def released_round() -> tuple[Traced, Json]:
