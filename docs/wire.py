@@ -258,7 +258,7 @@ MEANS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         | {"signers": "in the order of the certificate", "signatures": "column of their 64-byte signatures on the survivor list"},
         "SumOpened": _RELAY
         | {
-            "certificate": "the certificate's envelope; empty for a member whose REVEAL had arrived",
+            "certificate": "the certificate's envelope; empty for survivors, and others whose REVEAL came: they were sent it",
             "opened": "the `Opened` statement's envelope, signed by the gateway's log key",
             "sums": "the opened segments' bytes one after the other, where they are at most 32 KiB together; else empty, to be fetched",
         },

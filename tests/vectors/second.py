@@ -21,6 +21,13 @@ Json = dict[str, Any]
 Part = bytes | str | int
 PRIME = 2**256 + 297
 BLOCK = 256 * 1024
+FIELDS = {
+    "keys": {"agreement", "round", "parties", "channel_keys", "mask_keys", "signatures", "others"},
+    "boxes": {"agreement", "round", "parties", "roots", "signatures", "boxes", "paths"},
+    "list": {"agreement", "round", "survivors", "openable", "bodies", "signatures"},
+    "certified": {"agreement", "round", "signers", "signatures"},
+    "released": {"agreement", "round", "parties", "signatures"},
+}
 
 
 class RefusedError(Exception):

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.vectors.second import (
+    FIELDS,
     Json,
     RefusedError,
     beside,
@@ -49,14 +50,6 @@ from tests.vectors.second import (
 )
 
 KIND = "application/vnd.parley.%s.v1+json"
-
-FIELDS = {
-    "keys": {"agreement", "round", "parties", "channel_keys", "mask_keys", "signatures", "others"},
-    "boxes": {"agreement", "round", "parties", "roots", "signatures", "boxes", "paths"},
-    "list": {"agreement", "round", "survivors", "openable", "bodies", "signatures"},
-    "certified": {"agreement", "round", "signers", "signatures"},
-    "released": {"agreement", "round", "parties", "signatures"},
-}
 
 
 class Round:
