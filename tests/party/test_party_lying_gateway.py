@@ -217,3 +217,55 @@ def test_no_round_is_entered_after_the_last_agreed_one(tmp_path: Path) -> None:
         assert scene.run.open is None
 
     play(tmp_path, work)
+
+
+# numbers of rounds
+
+
+def opening(scene: Scene, number: int) -> dict[str, Any]:
+    return {"agreement": TERMS.digest(), "round": number, "step": scene.run.state.step, "previous": scene.run.chain.head, "log": NO_LOG}
+
+
+async def words_sent(scene: Scene) -> list[tuple[int, str]]:
+    return [(message.number, message.kind) for message in await scene.store.outgoing("demo")]
+
+
+def test_a_round_that_was_released_unentered_is_never_entered(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        await scene.send("release", {"agreement": TERMS.digest(), "round": 5, "reason": "it cannot be finished"})
+        assert await words_sent(scene) == [(5, "release")]
+        await scene.send("open", opening(scene, 5))
+        await scene.send("release", {"agreement": TERMS.digest(), "round": 5, "reason": "again"})
+        await scene.send("open", opening(scene, 5))
+        assert {*await words_sent(scene)} == {(5, "release")}
+        assert await scene.complaints() == []  # old news, nothing to complain of
+        await scene.send("open", opening(scene, 6))
+        assert "checkpoint" in (await scene.complaints())[-1]  # it would be entered, were there a proof
+
+    play(tmp_path, work)
+
+
+def test_no_release_is_said_of_a_round_whose_sums_are_open(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        await scene.open(*scene.certified(3, SEALED))
+        for number in (3, 2, 1):
+            await scene.send("release", {"agreement": TERMS.digest(), "round": number, "reason": "it cannot be finished"})
+        assert await words_sent(scene) == []
+
+    play(tmp_path, work)
+
+
+def test_messages_of_another_round_or_agreement_move_nothing(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        listed, sums, certificate = scene.certified(1, SEALED)
+        notice = scene.notice(listed, sums, certificate)
+        await scene.send("opened", notice | {"agreement": "1" * 64})
+        assert "another agreement than ours" in (await scene.complaints())[-1]
+        await scene.send("opened", notice)
+        await scene.send("opened", notice)  # repeated
+        assert (scene.run.certified, len(await scene.store.certificates(SHARED.id))) == (1, 1)
+        again, sums, certificate = scene.certified(1, {})  # another list under the number that is taken
+        await scene.open(again, sums, certificate)
+        assert scene.run.certified == 1
+
+    play(tmp_path, work)
