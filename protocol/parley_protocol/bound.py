@@ -123,7 +123,7 @@ def secrets_of(step: StepTerms, live: tuple[str, ...], owner: str) -> tuple[str,
 
 def own_segments(step: StepTerms, live: tuple[str, ...], party: str) -> tuple[str, ...]:
     """Return those of the live segments that `party` is a member of, in the step's order."""
-    return tuple(name for name in live if party in step.segment(name).members)
+    return tuple(name for name in live if party in step.segment(name).member_set)
 
 
 def box_size(secrets: int) -> int:

@@ -56,6 +56,10 @@ class Cohort:
     def _holders(self) -> dict[str, tuple[str, ...]]:
         return {}
 
+    @cached_property
+    def _whole(self) -> dict[tuple[str, frozenset[str]], bool]:
+        return {}
+
     def holders(self, owner: str) -> tuple[str, ...]:
         """Return who holds shares of `owner`'s secrets, itself included, in id order: the one at index i holds the share at x = i + 1."""
         if self._shares is None:
@@ -91,8 +95,11 @@ class Cohort:
         if segment not in self._segments:
             return True
         ring, planned = self._segments[segment]
-        cut = ring.cut(frozenset(survivors) & frozenset(ring.order))
-        return cut is None or cut > planned.cut
+        asked = segment, frozenset(survivors) & frozenset(ring.order)
+        if asked not in self._whole:  # mostly the same members are asked about in each phase
+            cut = ring.cut(asked[1])
+            self._whole[asked] = cut is None or cut > planned.cut
+        return self._whole[asked]
 
     def is_released(self, releasers: Collection[str], owners: Collection[str]) -> bool:
         """Say whether no secret of `owners` can be rebuilt any more, once `releasers` have destroyed their shares."""

@@ -10,8 +10,8 @@ from parley_protocol.relays import Boxes, Certified, Keys, ListProposal, Release
 def keys_for(state: GatewayState, party: str) -> Keys:
     """Return the keys of those that `party` deals with, and the digests of the others' statements."""
     near = state.spec.cohort.near(party, state.adverts)
-    rows = [state.adverts[member] for member in near]
-    far = [row for member, row in sorted(state.adverts.items()) if member not in set(near)]
+    rows, dealt_with = [state.adverts[member] for member in near], frozenset(near)
+    far = [row for member, row in sorted(state.adverts.items()) if member not in dealt_with]
     return Keys(
         agreement=state.spec.terms.digest(),
         round=state.spec.round,

@@ -122,7 +122,7 @@ class GatewayState:
         """Return whose shares `revealer` gives, in order: self-mask shares by segment, and mask-key shares."""
         owners = self.spec.cohort.sharing(revealer, self.boxes_from)
         seeds = {
-            name: [owner for owner in owners if owner in listed.parties and owner in self.spec.workload.segment(name).members]
+            name: [owner for owner in owners if owner in listed.parties and owner in self.spec.workload.segment(name).member_set]
             for name in listed.openable
         }
         return seeds, [owner for owner in owners if owner not in listed.parties]

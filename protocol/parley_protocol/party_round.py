@@ -195,7 +195,8 @@ class PartyRound:
         spec = self.spec
         self._members_in_order(keys.parties, "keys")
         near = spec.cohort.near(spec.me, keys.parties)
-        far = [party for party in keys.parties if party not in set(near)]
+        dealt_with = frozenset(near)
+        far = [party for party in keys.parties if party not in dealt_with]
         columns = zip(
             unpack(keys.channel_keys, KEY_BYTES, len(near), "channel keys"),
             unpack(keys.mask_keys, KEY_BYTES, len(near), "mask keys"),
@@ -383,7 +384,7 @@ class PartyRound:
         spec, survivors = self.spec, listed.parties
         owners = [owner for owner in self.boxes_from if owner in self.held]
         seeds = {
-            name: [owner for owner in owners if owner in survivors and owner in spec.workload.segment(name).members]
+            name: [owner for owner in owners if owner in survivors and owner in spec.workload.segment(name).member_set]
             for name in listed.openable
         }
         dropouts = [owner for owner in owners if owner not in survivors]

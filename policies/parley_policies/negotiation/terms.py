@@ -73,6 +73,11 @@ class SegmentTerms(Document):
     members: tuple[PartyId, ...]  # in id order
     floor: Annotated[int, Field(ge=MIN_FLOOR)]  # fewest members in any sum of it that is ever opened
 
+    @cached_property
+    def member_set(self) -> frozenset[str]:
+        """The members, to look one up."""
+        return frozenset(self.members)
+
 
 class EncodingTerms(Document):
     """How a real vector becomes ring elements: x -> rint(x · 2^fraction_bits) mod 2^width, |x| ≤ bound a coordinate."""
