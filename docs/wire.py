@@ -397,20 +397,36 @@ def graph_numbers() -> str:
 
 
 def examples() -> str:
-    """Return one message of each kind of a whole round, and the statement in it, from the vector of four members."""
-    vector = json.loads((VECTORS / "round-w32.json").read_text(encoding="utf-8"))
+    """Return one message of each kind of two rounds, the statement in it, and the statements of which only signatures travel."""
     shown: list[str] = []
     seen: set[tuple[bool, str]] = set()
-    for message in vector["messages"]:
-        to_gateway, kind, body = message["to"] == "gateway", message["kind"], message["body"]
-        if (to_gateway, kind) not in seen:
-            seen.add((to_gateway, kind))
-            shown.append(f"`{kind}`, {message['from']} to {message['to']}:\n\n```json\n{_shortened(body)}\n```\n")
-            for name in ("statement", "opened"):
-                if body.get(name):
-                    payload = json.loads(base64.b64decode(json.loads(body[name])["payload"]))
-                    shown.append(f"the statement in its `{name}`:\n\n```json\n{_shortened(payload)}\n```\n")
+    for vector in (_vector("round-w32"), _vector("release")):
+        for message in vector["messages"]:
+            to_gateway, kind, body = message["to"] == "gateway", message["kind"], message["body"]
+            if (to_gateway, kind) not in seen:
+                seen.add((to_gateway, kind))
+                shown.append(_example(f"`{kind}`, {message['from']} to {message['to']}", body))
+                shown += [
+                    _example(f"the statement in its `{name}`", _inside(body[name])) for name in ("statement", "opened") if body.get(name)
+                ]
+    first, keys = _vector("round-w32"), _vector("keyparts")
+    released = Release(study=first["terms"]["study"], agreement=first["agreement"], round=1, party="party-000")
+    shown.append(_example("`SurvivorList`, of which `confirm` and `certified` carry signatures", first["survivor_list"]))
+    shown.append(_example("`Release`, of which `release` and `released` carry signatures", json.loads(released.canonical())))
+    shown.append(_example("`KeyPart`", _inside(keys["key_parts"]["party-000"])))
     return "\n".join(shown)
+
+
+def _vector(name: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _inside(envelope: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(base64.b64decode(json.loads(envelope)["payload"]))
+
+
+def _example(title: str, value: Any) -> str:  # noqa: ANN401 - JSON
+    return f"{title}:\n\n```json\n{_shortened(value)}\n```\n"
 
 
 def _shortened(value: Any) -> str:  # noqa: ANN401 - JSON

@@ -75,6 +75,8 @@ def test_the_second_implementation_opens_the_sums(name: str) -> None:
             == [int(text) for text in total]
             == [sum(map(int, column)) for column in zip(*summed, strict=True)]
         )
+    assert other.survivors() == vector["survivor_list"]
+    assert hashlib.sha256(second.canonical(other.survivors())).hexdigest() == vector["certificate"]
     following = second.digest("parley/base-version/1", other.agreement, 1, vector["certificate"], vector["next"]["parameters"])
     assert following.hex() == vector["next"]["base"]
 

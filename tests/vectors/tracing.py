@@ -67,6 +67,7 @@ def opened_round(terms: Terms, drops: dict[str, Phase]) -> tuple[Traced, Json]:
     return traced, vector | _sent(traced) | {
         "base": state.base,
         "certificate": state.listed.digest(),
+        "survivor_list": json.loads(state.listed.canonical()),
         "next": {"number": 1, "parameters": traced.parties[FOUR[0]].parameters, "base": traced.parties[FOUR[0]].base},
         "handed_out": {name: raw.hex() for name, raw in traced.raw.items()},
         "sums": {name: _signed(total) for name, total in traced.sums.items()},
