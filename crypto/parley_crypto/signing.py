@@ -71,7 +71,7 @@ class Envelope:
         """
         by_fingerprint = {key.fingerprint: name for name, key in keys.items()}
         message = pae(self.payload_type, self.payload)
-        found: list[str] = []
+        found: dict[str, None] = {}  # in the order of the signatures
         for signature in self.signatures:
             name = by_fingerprint.get(signature.keyid)
             if name is None or name in found:
@@ -80,7 +80,7 @@ class Envelope:
                 keys[name].verify(signature.sig, message)
             except VerificationError:
                 continue
-            found.append(name)
+            found[name] = None
             if len(found) == at_most:
                 break
         return tuple(found)

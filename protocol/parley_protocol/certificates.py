@@ -108,8 +108,11 @@ def _exceeds(terms: Terms, chain: Chain, segment: SegmentTerms, members: frozens
     return chain.small_changes(segment.name, segment.floor) >= terms.max_small_changes
 
 
-def verify_certificate(terms: Terms, certificate: Envelope) -> SurvivorList:
-    """Return the list of a certificate; raise RemoteProtocolError unless at least t members signed exactly it."""
+def verify_certificate(terms: Terms, certificate: Envelope, known: SurvivorList | None = None) -> SurvivorList:
+    """Return the list of a certificate; raise RemoteProtocolError unless at least t members signed exactly it.
+
+    `known` is a list that the caller holds: if the certificate is on it, it is not parsed again.
+    """
     if certificate.payload_type != SurvivorList.kind:
         raise RemoteProtocolError(f"certificate: wanted {SurvivorList.kind}, got {certificate.payload_type[:80]}")
     signers = certificate.signed_by(terms.keys(), terms.threshold)
@@ -118,7 +121,7 @@ def verify_certificate(terms: Terms, certificate: Envelope) -> SurvivorList:
             f"certificate: wanted {terms.threshold} valid signatures of members, got {len(signers)} ({', '.join(signers) or 'nobody'})"
         )
     try:
-        listed = SurvivorList.parse(certificate.payload)
+        listed = known if known is not None and known.canonical() == certificate.payload else SurvivorList.parse(certificate.payload)
     except CryptoError as error:
         raise RemoteProtocolError(f"certificate: {error}") from error
     if (listed.agreement, listed.study) != (terms.digest(), terms.study):

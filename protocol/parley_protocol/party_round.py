@@ -364,7 +364,7 @@ class PartyRound:
         phase = require(PARTY, self.phase, Event.CERTIFIED, self.spec.round)
         self._same_round(certified)
         certificate = self._certificate(certified)
-        listed = verify_certificate(self.spec.terms, certificate)
+        listed = verify_certificate(self.spec.terms, certificate, self.listed)
         promise = self.promise.revealed(listed.digest())
         statement = self._reveal(listed)
         state = self._keeping(replace(self, phase=phase, promise=promise, certificate=certificate))
