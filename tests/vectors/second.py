@@ -1,4 +1,4 @@
-"""A second, small implementation of the scheme's primitives, written from docs/specification.md: nothing of Parley is imported here.
+"""A second, small implementation of the scheme's primitives, as docs/specification.md says them: nothing of Parley is imported here.
 
 It is slow and takes no care of secrets. With `second_round` it exists to show that the page says everything. Section numbers are those
 of the page.

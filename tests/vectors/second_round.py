@@ -1,6 +1,6 @@
 """A whole round by the second implementation: every message from the inputs of a vector, the opened sums, and what a reader refuses.
 
-Written from docs/specification.md, without Parley. One step, first round of a chain; who advertised also sent boxes.
+As docs/specification.md says it, without Parley. One step, first round of a chain; who advertised also sent boxes.
 """
 
 from __future__ import annotations
