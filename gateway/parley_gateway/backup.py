@@ -22,6 +22,7 @@ from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope, segment_size
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import load_post
+from parley_protocol.keyparts import KeyPart, graph_seed
 from parley_protocol.messages import Opened, SurvivorList
 from parley_service.backup import Site
 from parley_service.errors import StoreDamagedError
@@ -89,9 +90,18 @@ def _terms(study: StudyEntry) -> Terms:
     return Agreement.load(load_envelope(study.agreement, "agreement")).terms
 
 
+def _graph_seed(terms: Terms, kept: Kept) -> bytes:
+    """Return the seed of the study's neighbour graph from the key parts in the log; empty for a study without a graph."""
+    if terms.graph is None:
+        return b""
+    leaves = (load_envelope(leaf.body.decode(), "leaf") for leaf in kept.leaves)
+    parts = [KeyPart.parse(leaf.payload) for leaf in leaves if leaf.payload_type == KeyPart.kind]
+    return graph_seed(terms, {part.party: part for part in parts if part.agreement == terms.digest()})
+
+
 def _chain(study: StudyEntry, certificates: Iterable[CertificateEntry], kept: Kept) -> None:
     terms = _terms(study)
-    chain = Chain.start(terms.digest())
+    chain = Chain.start(terms.digest(), _graph_seed(terms, kept))
     for entry in certificates:
         chain, listed = extend(chain, terms, load_envelope(entry.certificate, "certificate"))
         verify_opened(terms, listed, load_envelope(entry.opened, "opened sums"))

@@ -6,11 +6,11 @@ Terms hold no secret and nothing a member did not grant to the others; who bound
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
-from typing import Annotated, ClassVar, Final, Literal, Self
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal, Self
 
 from parley_crypto.errors import CryptoError, MalformedError
-from parley_crypto.keys import AgreementKey, VerifyKey
+from parley_crypto.keys import VerifyKey, check_agreement_key
 from parley_crypto.neighbours import plan
 from parley_crypto.statement import Document, Statement
 from pydantic import AfterValidator, Field, model_validator
@@ -23,19 +23,14 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]  # canonical JSON has no larger wh
 Positive = Annotated[int, Field(ge=1, lt=2**53)]
 
 MIN_FLOOR = 3
-_FIELD_PRIME: Final = 2**255 - 19
-_PROBE: Final = AgreementKey(bytes(32))  # any scalar shows a key of low order: clamping makes it a multiple of 8
 
 
-@lru_cache(maxsize=4_096)
 def _usable(text: str) -> str:
     """Return an X25519 key's hexadecimal digits; ValueError for one of low order, or whose encoding is not the one it has."""
     try:
-        _PROBE.exchange(bytes.fromhex(text))
+        check_agreement_key(bytes.fromhex(text))
     except CryptoError as error:
         raise ValueError(str(error)) from error
-    if int.from_bytes(bytes.fromhex(text), "little") >= _FIELD_PRIME:
-        raise ValueError(f"wanted an X25519 key below 2^255 - 19, got {text[:16]}…")
     return text
 
 
