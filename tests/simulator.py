@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -33,7 +32,7 @@ from parley_policies.negotiation.terms import (
 from parley_protocol import opening
 from parley_protocol.bound import body_size, load_envelope, own_segments, public_state_digest, segment_size
 from parley_protocol.certificates import Chain, extend, verify_opened
-from parley_protocol.codec import WITHDRAWN, AnyPost, load_post, load_relay
+from parley_protocol.codec import WITHDRAWN, load_post, load_relay, round_of
 from parley_protocol.effects import OpenNow, SealNow, Send
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
@@ -437,10 +436,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise RemoteProtocolError(f"opened sums: wanted base64, got {text[:40]!r}") from error
-
-
-def round_of(post: AnyPost) -> int:
-    """Return the round that a post says it is of."""
-    if isinstance(post, Post):
-        return int(json.loads(Envelope.load(post.statement.encode()).payload)["round"])
-    return post.round

@@ -20,9 +20,8 @@ from typing import Any, Final
 from parley_crypto.errors import CryptoError
 from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms
-from parley_protocol.bound import load_envelope
 from parley_protocol.certificates import Chain, openable
-from parley_protocol.codec import OPEN, WITHDRAWN, AnyPost, load_post
+from parley_protocol.codec import OPEN, WITHDRAWN, AnyPost, load_post, round_of
 from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.gateway_relays import asked_of
@@ -157,7 +156,7 @@ class Rounds:
 
     def _round_of(self, kind: str, post: AnyPost) -> GatewayRound | None:
         """Return the round that a post is for, or None if it comes too late; RemoteProtocolError if it comes too soon."""
-        number = _round_number(post)
+        number = round_of(post)
         state = self.state
         if number <= self._number and (state is None or number < state.spec.round):
             return None
@@ -469,20 +468,6 @@ class Rounds:
         if self.state is not None:
             return self.state.waits_for()
         return tuple(sorted(set(self._members) - self._desk.presence.present(self._members, self._desk.clock())))
-
-
-def _round_number(post: AnyPost) -> int:
-    """Return the round that a statement says it is of, to choose what to check it against. Nothing is believed yet."""
-    if not isinstance(post, Post):
-        return post.round
-    payload = load_envelope(post.statement, "statement").payload
-    try:
-        number = json.loads(payload)["round"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RemoteProtocolError("statement", wanted="one that names its round", got=payload[:40].decode(errors="replace")) from error
-    if not isinstance(number, int) or number < 1:
-        raise RemoteProtocolError("statement", wanted="a round of at least 1", got=repr(number)[:40])
-    return number
 
 
 def _replayed(state: GatewayRound, event: RoundEvent) -> tuple[GatewayRound, tuple[Effect, ...]]:

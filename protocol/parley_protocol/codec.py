@@ -8,11 +8,13 @@ Bodies are strict: unknown fields and unknown kinds are refused, and so are valu
 
 from __future__ import annotations
 
+import json
 from typing import Final, TypeAlias
 
 from parley_crypto.statement import first_fault
 from pydantic import ValidationError
 
+from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.phases import Event
 from parley_protocol.relays import (
@@ -76,3 +78,17 @@ def load_relay(kind: str, raw: bytes) -> RoundRelay:
         return RELAYS[kind].model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise RemoteProtocolError(f"message {kind}: {first_fault(error)}") from error
+
+
+def round_of(post: AnyPost) -> int:
+    """Return the round that a post says it is of, to choose what to check it against. Nothing is believed yet."""
+    if not isinstance(post, Post):
+        return post.round
+    payload = load_envelope(post.statement, "statement").payload
+    try:
+        number = json.loads(payload)["round"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RemoteProtocolError("statement", wanted="one that names its round", got=payload[:40].decode(errors="replace")) from error
+    if not isinstance(number, int) or number < 1:
+        raise RemoteProtocolError("statement", wanted="a round of at least 1", got=repr(number)[:40])
+    return number

@@ -30,7 +30,7 @@ from parley_crypto.signing import Envelope
 from parley_protocol import opening
 from parley_protocol.bound import body_size, load_envelope, own_segments, segment_size
 from parley_protocol.certificates import Chain, extend
-from parley_protocol.codec import load_post, load_relay
+from parley_protocol.codec import load_post, load_relay, round_of
 from parley_protocol.effects import OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
@@ -43,7 +43,7 @@ from parley_protocol.proving import check_sums
 
 from tests.simulation.durable import AFTER, BEFORE, ENDED, NORMAL, FindingError, Item, Member, check, contribution
 from tests.simulation.remembered import remembering
-from tests.simulator import GATEWAY_KEY, GRAPH_SEED, MEMBERS_KEY, START, make_terms, round_of
+from tests.simulator import GATEWAY_KEY, GRAPH_SEED, MEMBERS_KEY, START, make_terms
 
 STEPS = 110  # drawn faults and deliveries of one schedule
 CORRUPT, DUPLICATE, REORDER = "corrupt", "duplicate", "reorder"
