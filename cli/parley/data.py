@@ -83,7 +83,7 @@ def _objectives(config: PartyConfig, name: str, asked: StudyContent | None) -> t
 
 
 def _specs(asked: StudyContent | None, objectives: tuple[str, ...]) -> tuple[ColumnSpec, ...] | None:
-    from parley_party.publicstate import learning_of  # noqa: PLC0415
+    from parley_learning.shape import learning_of  # noqa: PLC0415
 
     return None if asked is None else learning_of(asked).columns.needed(objectives)
 

@@ -22,11 +22,11 @@ from parley_crypto.tags import Tag, digest
 from parley_learning.arrays import Float32s
 from parley_learning.combine import apply_step, parameters_digest
 from parley_learning.model import initial_parameters, layout
-from parley_learning.study import StudyLearning, parse_study
+from parley_learning.shape import learning_of
+from parley_learning.study import StudyLearning
 from parley_learning.vector import SUMMARY
 from parley_learning.workloads.preprocess import Scaling, content_keys, scaling_from_sum
-from parley_policies.negotiation.proposal import PREPROCESS, Proposal, StudyContent
-from parley_policies.negotiation.study_file import learning_tables
+from parley_policies.negotiation.proposal import PREPROCESS, Proposal
 from parley_policies.negotiation.terms import StepTerms, Terms
 from parley_protocol.bound import public_state_digest
 from parley_protocol.errors import RemoteProtocolError
@@ -171,9 +171,3 @@ class StudyMath:
     def training_seed(self, state: PublicState, party: str) -> bytes:
         """Return the seed that orders a party's rows in one round: the same after a crash, so the same update again."""
         return hashlib.sha256(f"{self.base(state)}/{party}".encode()).digest()
-
-
-def learning_of(proposal: StudyContent) -> StudyLearning:
-    """Return the learning part of a proposal; ColumnError names what this version cannot learn."""
-    tables = learning_tables(proposal)
-    return parse_study(tables["columns"], tables["objectives"], tables["model"], tables["training"])

@@ -16,15 +16,14 @@ from parley_crypto.errors import CryptoError
 from parley_crypto.keys import VerifyKey
 from parley_crypto.statement import Signed, Statement
 from parley_learning.errors import LearningError
-from parley_learning.model import layout
-from parley_learning.workloads.preprocess import summary_length
+from parley_learning.shape import shape_of
 from parley_policies.enforcement.guard import Leaving
 from parley_policies.errors import AgreementInvalid, Refused
 from parley_policies.negotiation.agreement import Agreement, Refusal, acceptance
 from parley_policies.negotiation.checker import check_terms
 from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.offer import Decline, Offer, make_offer
-from parley_policies.negotiation.proposal import Proposal, ProposedSegment
+from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.study_file import StudyFile
 from parley_policies.negotiation.terms import GatewayTerms, Terms
 from parley_protocol.bound import load_envelope
@@ -53,7 +52,6 @@ from parley_party.datasets import Datasets
 from parley_party.errors import PartyError, StudyError
 from parley_party.house import House
 from parley_party.outbox import Outbox
-from parley_party.publicstate import learning_of
 from parley_party.store import Change, Outgoing, PartyStore
 from parley_party.studykeys import draw_secrets, keep_keys, secrets_of
 from parley_party.tables import EvidenceRow, StudyRow
@@ -378,21 +376,11 @@ class Negotiation:
 
 def proposal_of(study: StudyFile) -> Proposal:
     """Return the proposal of a study file: with the segments and the summary's length that our learning code computes from it."""
-    shape = _shape(study)
-    return study.propose(*shape)
-
-
-def _shape(study: StudyFile | Proposal) -> tuple[tuple[ProposedSegment, ...], int]:
-    learning = learning_of(study)
-    segments = []
-    for name, length in layout(learning.model).segments:
-        objective = name.partition(":")[2]
-        segments.append(ProposedSegment(name=name, length=length, objectives=(objective,) if objective else ()))
-    return tuple(segments), summary_length(learning.columns)
+    return study.propose(*shape_of(study))
 
 
 def _check_shape(proposal: Proposal) -> None:
-    segments, length = _shape(proposal)
+    segments, length = shape_of(proposal)
     if (proposal.segments, proposal.summary_length) != (segments, length):
         raise Refused(
             "workload",

@@ -24,11 +24,11 @@ from parley.demo_studies import SHARED
 from parley.main import main
 from parley.output import Table
 from parley_audit.report.render import as_json
+from parley_learning.shape import learning_of
 from parley_party import config as party_config
 from parley_party.datasource import read_dataset
 from parley_party.datasource_config import dataset_config
 from parley_party.founding import public_keys
-from parley_party.publicstate import learning_of
 from parley_party.reading import read_policy
 from parley_party.tables import RoundRow
 from parley_policies.model.loader import Row
