@@ -2,7 +2,8 @@
 
 Private keys have a redacting repr and no JSON form. Nothing here draws randomness: a key is a function of its 32 bytes, so that a
 round can be repeated to the byte after a crash. Ed25519 is RFC 8032, X25519 is RFC 7748; results of low order are refused
-(RFC 7748, section 6.1).
+(RFC 7748, section 6.1). Signatures are verified by libsodium, which takes half the time and refuses keys of low order, under which one
+signature would fit many messages (docs/adr/0023).
 
     >>> key = SigningKey(bytes(32))
     >>> key.public.verify(key.sign(b"message"), b"message")
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey as SodiumKey
 
 from parley_crypto.errors import MalformedError, VerificationError
 
@@ -92,11 +94,15 @@ class VerifyKey:
         """The key as the cryptography library has it, for libraries that take one (request tokens)."""
         return Ed25519PublicKey.from_public_bytes(self.raw)
 
+    @cached_property
+    def _sodium(self) -> SodiumKey:
+        return SodiumKey(self.raw)
+
     def verify(self, signature: bytes, message: bytes) -> None:
-        """Return if `signature` is this key's on `message`; raise VerificationError otherwise."""
+        """Return if `signature` is this key's on `message`; raise VerificationError otherwise, also for a key of low order."""
         try:
-            self.library_key.verify(signature, message)
-        except InvalidSignature as error:
+            self._sodium.verify(message, signature)
+        except (BadSignatureError, ValueError) as error:  # ValueError: not 64 bytes
             raise VerificationError(f"signature by {self.fingerprint} does not verify") from error
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parley_crypto.errors import MalformedError, VerificationError
-from parley_crypto.keys import SigningKey
+from parley_crypto.keys import SigningKey, VerifyKey
 from parley_crypto.signing import MAX_SIGNATURES, Envelope, Signature, pae
 from parley_crypto.statement import Signed, Statement
 
@@ -148,3 +148,18 @@ def test_a_changed_document_has_another_digest() -> None:
     hello = Hello(name="you")
     before = hello.digest()
     assert hello.model_copy(update={"name": "me"}).digest() == Hello(name="me").digest() != before
+
+
+@pytest.mark.parametrize("key", ["01" + "00" * 31, "ec" + "ff" * 30 + "7f", "00" * 32, "00" * 31 + "80"])
+def test_under_a_key_of_low_order_no_signature_verifies(key: str) -> None:
+    """R = B, S = 1 fits every message under the neutral point (the first of these), and some under the others: who signs can deny."""
+    forged = bytes.fromhex("58" + "66" * 31 + "01" + "00" * 31)
+    for number in range(32):
+        with pytest.raises(VerificationError):
+            VerifyKey.from_hex(key).verify(forged, bytes([number]))
+
+
+def test_a_signature_of_another_length_is_refused() -> None:
+    key = SigningKey(bytes(32))
+    with pytest.raises(VerificationError):
+        key.public.verify(key.sign(b"x")[:63], b"x")
