@@ -242,7 +242,7 @@ def _require_place(upload: _Upload, digest: str, offset: int) -> None:
             f"upload {digest[:16]}…",
             problem=Slug.WRONG_STATE,
             wanted=f"the bytes from {upload.held} on, or all from 0 on",
-            got=str(upload.held),
+            got=f"those from {offset} on",
         )
 
 
