@@ -13,7 +13,7 @@ from typing import Final
 
 from parley_crypto.keys import AgreementKey, SigningKey
 from parley_party.studies import proposal_of
-from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.members import Member
 from parley_policies.negotiation.offer import Offer
 from parley_policies.negotiation.proposal import Proposal
@@ -66,6 +66,6 @@ class Phantoms:
             entry.party: Member(entry.party, entry.legal_name, entry.party_class, COUNTRY, entry.identity, revoked=False)
             for entry in self.entries
         }
-        terms = propose_terms(self.proposal, [careless, *others], members, gateway)
+        terms = negotiate(self.proposal, [careless, *others], members, gateway).terms[0]
         rows = tuple(changed(row, offer=offer.digest()) if row.party == offer.party else row for row in terms.members)
         return TermsProposed(terms=changed(terms, members=rows).canonical().decode())

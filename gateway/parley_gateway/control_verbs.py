@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from parley_crypto.keys import VerifyKey
 from parley_policies.errors import Conflict
-from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.explain import explain
 from parley_protocol.limits import LOG_ENTRIES
 from parley_protocol.problems import Slug
@@ -168,7 +168,7 @@ class GatewayVerbs:
         record = self._record(arguments)
         offers = self._studies.offers(record)
         try:
-            outcome = record.terms or propose_terms(record.proposal, offers, self._studies.directory(record), self._desk.gateway)
+            outcome = record.terms or negotiate(record.proposal, offers, self._studies.directory(record), self._desk.gateway).terms[0]
         except Conflict as conflict:
             found = explain(record.proposal, offers, conflict, readable=())
         else:

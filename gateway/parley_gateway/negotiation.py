@@ -18,7 +18,7 @@ from parley_crypto.signing import Envelope
 from parley_crypto.statement import Signed, Statement
 from parley_policies.errors import OUTWARD_REASON, AgreementInvalid, Conflict, OfferInvalid
 from parley_policies.negotiation.agreement import Agreement, Refusal, assemble, read_acceptance
-from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.offer import Decline, Offer
 from parley_policies.negotiation.proposal import Proposal
@@ -215,7 +215,7 @@ class Negotiation:
             self.terminate(draft, record, "nobody made an offer")
             return
         try:
-            terms = propose_terms(record.proposal, offers, directory, self._desk.gateway)
+            terms = negotiate(record.proposal, offers, directory, self._desk.gateway).terms[0]
         except (Conflict, OfferInvalid) as conflict:
             self.terminate(draft, record, f"no terms satisfy every policy: {conflict}")
             return

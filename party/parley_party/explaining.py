@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from parley_policies.negotiation.cohorts import HONEST_BESIDE_ONE
+from parley_policies.negotiation.cohort_terms import HONEST_BESIDE_ONE
 from parley_policies.negotiation.explain import ANOTHER, AtHome, Binding, Explanation, explain
 from parley_policies.negotiation.meet import Bounds
 from parley_policies.negotiation.offer import Offer, OfferedSegment

@@ -12,7 +12,7 @@ from parley.demo_studies import DemoStudy, study_text
 from parley_crypto.keys import SigningKey
 from parley_party.studies import proposal_of
 from parley_policies.model.loader import PolicyFile, load_policy
-from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.cohorts import negotiate as choose
 from parley_policies.negotiation.members import Member
 from parley_policies.negotiation.offer import Offer, make_offer
 from parley_policies.negotiation.proposal import Proposal
@@ -79,4 +79,4 @@ def negotiate(study: DemoStudy) -> Negotiated:
         for party in DEMO_PARTIES
         if party.id in study.parties
     }
-    return Negotiated(proposal, members, offers, propose_terms(proposal, offers.values(), members, GATEWAY))
+    return Negotiated(proposal, members, offers, choose(proposal, offers.values(), members, GATEWAY).terms[0])

@@ -13,7 +13,7 @@ from parley_crypto.statement import Document
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.model.profiles import render_profile
 from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
-from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.members import Member
 from parley_policies.negotiation.offer import Offer, make_offer
 from parley_policies.negotiation.proposal import Proposal, ProposedSegment
@@ -183,7 +183,7 @@ class Federation:
         return [self.offer(party) for party in self.texts]
 
     def terms(self) -> Terms:
-        return propose_terms(self.proposal, self.offers(), self.members, self.gateway)
+        return negotiate(self.proposal, self.offers(), self.members, self.gateway).terms[0]
 
     def agreement(self) -> Agreement:
         terms = self.terms()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from parley_policies.errors import Conflict
-from parley_policies.negotiation.cohorts import propose_terms
+from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.explain import ANOTHER, SPONSOR, Binding, Explanation, explain
 
 from tests.policies.policy_samples import GATEWAY, IDS, Federation
@@ -97,7 +97,7 @@ def test_where_policies_differ() -> None:
 
 def test_who_is_out_is_told_without_why() -> None:
     offers = FEDERATION.offers()[:4]
-    terms = propose_terms(FEDERATION.proposal, offers, FEDERATION.members, GATEWAY)
+    terms = negotiate(FEDERATION.proposal, offers, FEDERATION.members, GATEWAY).terms[0]
     explanation = explain(FEDERATION.proposal, offers, terms, readable=())
     assert explanation.out == (("e-fund", "declined or did not answer"), ("f-fund", "declined or did not answer"))
     assert [item.segment for item in explanation.at_home] == ["head:cost"]

@@ -84,8 +84,6 @@ def test_gateways_that_are_not_permitted(change: dict[str, object], clause: str)
         ({"granted": 'granted = ["DUO:0000006"]'}, "purpose.granted"),
         ({"prohibited": 'prohibited = ["dpv:ScientificResearch"]'}, "purpose.prohibited"),
         ({"prohibited": 'prohibited = []\ndiseases = ["MONDO:0005252"]'}, "purpose.diseases"),
-        ({"denied": 'denied = ["d-fund"]'}, "peers.denied"),
-        ({"denied": 'denied = ["class:demo"]'}, "peers.denied"),
         ({"workloads": 'workloads = ["train@1"]'}, "code.workloads"),
         ({"allowed": "allowed = []"}, "model_use.allowed"),
         ({"forbidden": 'forbidden = ["internal-use"]'}, "model_use.forbidden"),
@@ -108,7 +106,7 @@ def test_gateways_that_are_not_permitted(change: dict[str, object], clause: str)
     ],
 )
 def test_each_clause_refuses_by_its_name(edits: dict[str, str], clause: str) -> None:
-    if clause.startswith(("purpose", "model_use")) or "denied" in edits:
+    if clause.startswith(("purpose", "model_use")):
         section = clause.split(".", maxsplit=1)[0]
         sample = section_edited(section, edits)
     else:
@@ -168,13 +166,52 @@ def test_objectives_without_labels_here_are_refused() -> None:
 def test_a_transfer_permits_a_third_country() -> None:
     sample = federation()
     members = {**sample.members, "d-fund": member_of("d-fund", country="CH")}
-    assert refusal(sample, members=members).clause == "peers.countries"
+    assert sample.offer("a-clinic", members=members).apart == ("d-fund",)
     permitted = federation({"trust": 'trust = "first-use"\ntransfers = [ { country = "CH", instrument = "adequacy" } ]'})
-    assert permitted.offer("a-clinic", members=members).party == "a-clinic"
+    assert permitted.offer("a-clinic", members=members).apart == ()
+
+
+def test_those_whom_the_policy_does_not_permit_are_named_to_the_gateway_and_nobody_refuses() -> None:
+    for line, apart in (
+        ('denied = ["d-fund"]', ("d-fund",)),
+        ('denied = ["d-fund", "b-clinic", "z-clinic", "a-clinic"]', ("b-clinic", "d-fund")),
+        ('denied = ["class:demo"]', FOUR[1:]),
+    ):
+        assert section_edited("peers", {"denied": line}).offer("a-clinic").apart == apart
+    assert section_edited("peers", {"granted": 'granted = ["b-clinic"]'}).offer("a-clinic").apart == ("c-clinic", "d-fund")
+    sample = federation()
+    revoked = {**sample.members, "c-clinic": member_of("c-clinic", revoked=True)}
+    assert sample.offer("a-clinic", members=revoked).apart == ("c-clinic",)
+    assert sample.offer("a-clinic").apart == ()
+
+
+def privacy_of(lines: str) -> Federation:
+    return federation({"required": f"required = {lines}"})
+
+
+DP = ("differential_privacy.required", "differential_privacy.per_study")
+
+
+def test_the_privacy_that_is_demanded_is_offered_once_the_clause_is_assumed() -> None:
+    demanding = privacy_of('true\nunit = "person"\nper_study = { epsilon = 0.5, delta = 1e-6 }')
+    assert refusal(demanding).clause == DP[0]
+    assert refusal(demanding, assume=frozenset(DP[:1])).clause == DP[1]
+    offered = demanding.offer("a-clinic", assume=frozenset(DP)).privacy
+    assert offered is not None
+    assert offered.model_dump() == {
+        "unit": "person",
+        "adjacency": "replace-one",
+        "epsilon": 0.5,
+        "delta": 1e-6,
+        "noise_trust": "self",
+    }
+    assert federation().offer("a-clinic").privacy is None
+    assert refusal(privacy_of("true"), assume=frozenset(DP)).clause == DP[1]
+    assert refusal(privacy_of("true\nper_study = { epsilon = 1.0, delta = 0.0 }"), assume=frozenset(DP)).clause == DP[1]
 
 
 def test_invited_parties_that_are_not_enrolled_yet_are_judged_by_their_id() -> None:
     members = {party: member_of(party) for party in FOUR[:3]}
     assert federation().offer("a-clinic", members=members).uncounted == ()
     denied = section_edited("peers", {"denied": 'denied = ["d-fund"]'})
-    assert refusal(denied, members=members).clause == "peers.denied"
+    assert denied.offer("a-clinic", members=members).apart == ("d-fund",)

@@ -38,6 +38,7 @@ def test_learning_tables_are_plain_and_leave_out_what_was() -> None:
     [
         ("parley.study/1", "parley.study/9", "schema"),
         ('id = "risk"', 'id = "Risk!"', "id"),
+        ('id = "risk"', 'id = "risk--2"', "id"),
         ('sponsor = "a-clinic"', 'sponsor = "z-clinic"', "invited"),
         ('"b-clinic"', '"a-clinic"', "invited"),
         ('title = "Risk"', 'titel = "Risk"', "titel"),

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from parley_policies.errors import Conflict, OfferInvalid, Refused
 from parley_policies.negotiation.checker import check_terms
-from parley_policies.negotiation.cohorts import propose_terms, smallest_sum
+from parley_policies.negotiation.cohort_terms import smallest_sum
+from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.offer import Offer
 from parley_policies.negotiation.terms import Terms, required_threshold
 
@@ -65,9 +66,9 @@ def test_six_parties_get_the_terms_that_their_policies_meet_in() -> None:
 def test_order_of_offers_does_not_matter() -> None:
     federation = Federation.of(IDS[:4], {"b-clinic": {"clip_max": 1.0, "record_count": "hidden"}, "d-fund": {"min_parties": 4}})
     offers = federation.offers()
-    digests = {propose_terms(federation.proposal, order, federation.members, GATEWAY).digest() for order in permutations(offers)}
+    digests = {negotiate(federation.proposal, order, federation.members, GATEWAY).terms[0].digest() for order in permutations(offers)}
     assert len(digests) == 1
-    assert propose_terms(federation.proposal, [*offers, offers[0]], federation.members, GATEWAY).digest() in digests
+    assert negotiate(federation.proposal, [*offers, offers[0]], federation.members, GATEWAY).terms[0].digest() in digests
 
 
 def test_thresholds_follow_protocol() -> None:
@@ -126,17 +127,20 @@ def test_conflicts_name_field_and_parties() -> None:
     assert (conflict.field, conflict.parties) == ("sharing.mib_a_round", ("b-clinic",))
     federation = Federation.of(three)
     with pytest.raises(Conflict, match=r"offers of at least 3 parties, got 2"):
-        propose_terms(federation.proposal, federation.offers()[:2], federation.members, GATEWAY)
+        negotiate(federation.proposal, federation.offers()[:2], federation.members, GATEWAY)
     offers = federation.offers()
     without_trunk = changed(offers[0], segments=offers[0].segments[:1])
     with pytest.raises(Conflict, match=r"sharing\.segments\.trunk.*a-clinic"):
-        propose_terms(federation.proposal, [without_trunk, *offers[1:]], federation.members, GATEWAY)
+        negotiate(federation.proposal, [without_trunk, *offers[1:]], federation.members, GATEWAY)
     fewer = changed(offers[0], rounds=3)
     with pytest.raises(Conflict, match=r"limits\.rounds_a_study.*a-clinic"):
-        propose_terms(federation.proposal, [fewer, *offers[1:]], federation.members, GATEWAY)
+        negotiate(federation.proposal, [fewer, *offers[1:]], federation.members, GATEWAY)
+    apart = changed(offers[0], apart=("b-clinic",))
+    with pytest.raises(Conflict, match=r"peers.*\(a-clinic, b-clinic\)"):
+        negotiate(federation.proposal, [apart, *offers[1:]], federation.members, GATEWAY)
     other = changed(offers[0], schemes=("homomorphic",))
     with pytest.raises(Conflict, match=r"schemes\.accepted.*a-clinic"):
-        propose_terms(federation.proposal, [other, *offers[1:]], federation.members, GATEWAY)
+        negotiate(federation.proposal, [other, *offers[1:]], federation.members, GATEWAY)
 
 
 def test_nothing_to_share_is_a_conflict() -> None:
@@ -153,7 +157,7 @@ def test_offers_that_do_not_belong_are_refused() -> None:
     offers = federation.offers()
 
     def propose(*given: Offer, members: Mapping[str, Any] = federation.members) -> Terms:
-        return propose_terms(federation.proposal, given, members, GATEWAY)
+        return negotiate(federation.proposal, given, members, GATEWAY).terms[0]
 
     with pytest.raises(OfferInvalid, match="two that differ"):
         propose(*offers, changed(offers[0], colluders=0))
@@ -241,7 +245,7 @@ def federations(draw: st.DrawFn) -> Federation:
 
 def outcome_of(federation: Federation, offers: list[Offer]) -> Terms | Conflict:
     try:
-        return propose_terms(federation.proposal, offers, federation.members, GATEWAY)
+        return negotiate(federation.proposal, offers, federation.members, GATEWAY).terms[0]
     except Conflict as conflict:
         return conflict
 
@@ -268,4 +272,4 @@ def test_an_unknown_workload_is_a_conflict() -> None:
     federation = Federation.of(IDS[:4])
     proposal = changed(proposal_of(IDS[:4]), workload={**federation.proposal.workload.model_dump(), "name": "trees@1"})
     with pytest.raises(Conflict, match=r"code\.workloads"):
-        propose_terms(proposal, [], federation.members, GATEWAY)
+        negotiate(proposal, [], federation.members, GATEWAY)

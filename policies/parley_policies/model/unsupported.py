@@ -31,9 +31,12 @@ def unsupported_clauses(policy: PrivacyPolicy) -> tuple[Unsupported, ...]:
     return (*_people(policy), *_sums(policy), *_privacy(policy), *_readers(policy))
 
 
-def check_supported(policy: PrivacyPolicy) -> None:
-    """Return if this version upholds the whole policy; Refused names the first clause that it does not, and the number of others."""
-    found = unsupported_clauses(policy)
+def check_supported(policy: PrivacyPolicy, assume: frozenset[str] = frozenset()) -> None:
+    """Return if this version upholds the whole policy; Refused names the first clause that it does not, and the number of others.
+
+    `assume` names clauses that are treated as if it did: for trying policies, never for a service.
+    """
+    found = tuple(item for item in unsupported_clauses(policy) if item.clause not in assume)
     if found:
         others = f"; and {len(found) - 1} more: {', '.join(item.clause for item in found[1:])}" if found[1:] else ""
         first = found[0]

@@ -5,7 +5,7 @@ only proposes; what it computed is not trusted. Numbered as the argument goes:
 
 1. the policy is in force, upholdable, and permits this proposal (purpose, gateway, workload, use of the model);
 2. the terms are of this proposal and of the offer that this party made, and of the gateway it knows;
-3. every member is invited, enrolled and has the key we know (whom the policy permits was asked in 1); those that are neither pinned nor
+3. every member is invited, enrolled, has the key we know, and is one that the policy permits; those that are neither pinned nor
    trusted on first use count as conspirators: floors less those among them must still reach this party's own, and more conspirators must
    be survived;
 4. thresholds and the neighbour graph follow from n and c; what is not negotiable is as strict as the policy;
@@ -20,24 +20,34 @@ from typing import Final
 
 from parley_policies.errors import Refused
 from parley_policies.model.policy import PrivacyPolicy
-from parley_policies.negotiation.clauses import check_columns
-from parley_policies.negotiation.cohorts import HONEST_BESIDE_ONE, smallest_sum, timing_of
+from parley_policies.negotiation.clauses import check_columns, check_peers
+from parley_policies.negotiation.cohort_terms import HONEST_BESIDE_ONE, smallest_sum, timing_of
 from parley_policies.negotiation.encoding import summary_encoding, train_encoding, upload_mib
 from parley_policies.negotiation.members import Directory, uncounted
 from parley_policies.negotiation.offer import Offer, check_proposal
-from parley_policies.negotiation.proposal import PREPROCESS, SUMMARY, TRAIN, Proposal
+from parley_policies.negotiation.proposal import PREPROCESS, SUMMARY, TRAIN, Proposal, studies_of
 from parley_policies.negotiation.terms import MIN_FLOOR, MemberTerms, SegmentTerms, StepTerms, Terms, graph_of, required_threshold
 from parley_policies.negotiation.weights import CappedSegment, is_within
 
 _STEPS: Final = (PREPROCESS, TRAIN)
 
 
-def check_terms(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, own_offer: Offer, members: Directory, *, today: date) -> None:
+def check_terms(
+    policy: PrivacyPolicy,
+    terms: Terms,
+    proposal: Proposal,
+    own_offer: Offer,
+    members: Directory,
+    *,
+    today: date,
+    assume: frozenset[str] = frozenset(),
+) -> None:
     """Return if this party may sign `terms`; Refused by the name of the clause, or of the term, that stands against it.
 
-    `members` is the party's own view of the directory (see `members`), `own_offer` the offer that it signed, `today` the day (UTC).
+    `members` is the party's own view of the directory (see `members`), `own_offer` the offer that it signed, `today` the day (UTC),
+    `assume` as in `check_proposal`.
     """
-    check_proposal(policy, proposal, members=members, gateway=terms.gateway, today=today)
+    check_proposal(policy, proposal, members=members, gateway=terms.gateway, today=today, assume=assume)
     _check_bound(policy, terms, proposal, own_offer)
     _check_members(policy, terms, proposal, own_offer, members)
     _check_protection(policy, terms, members)
@@ -47,7 +57,8 @@ def check_terms(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, own_off
 
 def _check_bound(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer: Offer) -> None:
     digest = proposal.digest()
-    _same("study", proposal.id, terms.study)
+    if terms.study not in studies_of(proposal.id):
+        raise Refused("terms.study", f"one of {', '.join(studies_of(proposal.id))}", terms.study)
     _same("proposal_digest", digest, terms.proposal_digest)
     _same("purpose", proposal.purpose.uses, terms.purpose)
     _same("timing", timing_of(proposal), terms.timing)
@@ -62,6 +73,7 @@ def _check_members(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offe
         raise Refused("terms.members", f"{policy.party} among them", ", ".join(ids))
     for member in terms.members:
         _check_member(member, proposal, members)
+    check_peers(policy, ids, members)
     own = terms.member(policy.party)
     _same("members.offer", offer.digest(), own.offer)
     _same("members.objectives", offer.objectives, own.objectives)

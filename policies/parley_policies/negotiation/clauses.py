@@ -83,13 +83,28 @@ def _check_peer(policy: PrivacyPolicy, member: Member) -> None:
         raise Refused("peers.granted", f"one of {_list(peers.granted)}", f"{member.party} (class {member.party_class})")
     if member.country not in expanded(peers.countries) | expanded(transfer.country for transfer in peers.transfers):
         raise Refused("peers.countries", f"one of {_list(peers.countries)}, or a transfer", f"{member.party} in {member.country}")
-    pinned = peers.fingerprints.get(member.party)
-    if pinned is not None and pinned != member.fingerprint:
-        raise Refused(
-            f"peers.fingerprints.{member.party}", pinned, member.fingerprint, "do not go on before you have compared it outside the gateway"
-        )
     if member.revoked:
         raise Refused("peers.granted", f"{member.party} with a key in force", "its key is revoked")
+
+
+def not_permitted(policy: PrivacyPolicy, parties: Iterable[str], directory: Directory) -> tuple[str, ...]:
+    """Return those of `parties` that the policy does not permit beside its own, in id order."""
+    found = []
+    for party in parties:
+        try:
+            check_peers(policy, (party,), directory)
+        except Refused:
+            found.append(party)
+    return tuple(sorted(found))
+
+
+def check_pins(policy: PrivacyPolicy, parties: Iterable[str], directory: Directory) -> None:
+    """Return if each of `parties` that the policy pins has the pinned key in the directory."""
+    for party in parties:
+        member, pinned = directory.get(party), policy.peers.fingerprints.get(party)
+        if party != policy.party and member is not None and pinned is not None and pinned != member.fingerprint:
+            do = "do not go on before you have compared it outside the gateway"
+            raise Refused(f"peers.fingerprints.{party}", pinned, member.fingerprint, do)
 
 
 def check_workload(policy: PrivacyPolicy, proposal: Proposal) -> None:

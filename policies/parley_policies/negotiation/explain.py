@@ -15,7 +15,7 @@ from datetime import date
 from typing import Any, Final
 
 from parley_policies.errors import Conflict
-from parley_policies.negotiation.cohorts import HONEST_BESIDE_ONE
+from parley_policies.negotiation.cohort_terms import HONEST_BESIDE_ONE
 from parley_policies.negotiation.meet import Bounds
 from parley_policies.negotiation.offer import Offer, OfferedSegment
 from parley_policies.negotiation.proposal import SUMMARY, ClipWish, Proposal

@@ -27,9 +27,10 @@ from parley_policies.negotiation.clauses import (
     check_in_force,
     check_invited,
     check_model_use,
-    check_peers,
+    check_pins,
     check_purpose,
     check_workload,
+    not_permitted,
 )
 from parley_policies.negotiation.members import Directory, uncounted
 from parley_policies.negotiation.proposal import SUMMARY, ClipWish, ObjectiveId, Proposal
@@ -45,6 +46,16 @@ class OfferedSegment(Document):
 
     name: SegmentName
     min_parties: Positive
+
+
+class OfferedPrivacy(Document):
+    """The differential privacy that a party demands of the study: whose, between which neighbours, and how much loss it grants."""
+
+    unit: Literal["record", "person", "party"]
+    adjacency: Literal["add-or-remove-one", "replace-one"]
+    epsilon: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]  # noise is Gaussian: no loss is bounded with a delta of 0
+    noise_trust: Literal["self", "cohort"]
 
 
 class Offer(Statement):
@@ -68,8 +79,11 @@ class Offer(Statement):
     gateway_may_lie: bool
     colluders: Count  # conspirators that must learn nothing, without those below
     uncounted: tuple[PartyId, ...]  # invited parties that this one neither pins nor trusts on first use
+    apart: tuple[PartyId, ...]  # invited parties with which this one may be in no cohort; the gateway alone is told, for it must know
     max_small_changes: Count
     clip_bound: ClipWish
+    privacy: OfferedPrivacy | None  # None: this party demands no noise
+    max_weight_ratio: Annotated[float, Field(ge=1)]  # how far members with a laxer epsilon may outweigh this one
     weight_cap: Portion
     weight_cap_of_others: Portion
     rounds: Positive  # most rounds of the study, all its steps together
@@ -108,17 +122,19 @@ def make_offer(
     salt: bytes,
     channel_key: str,
     commitment: str,
+    assume: frozenset[str] = frozenset(),
 ) -> Offer:
     """Return this party's offer; Refused with the exact clause where its policy says no.
 
     `records` is the number of people after exclusions in `dataset`; `objectives` those of the study it has labels for; `members` the
     party's own view of the directory; `salt` at least 16 random bytes, kept by the party to prove later which policy it offered under;
-    `channel_key` and `commitment` (hexadecimal) belong to secrets that the party drew for this study and keeps.
+    `channel_key` and `commitment` (hexadecimal) belong to secrets that the party drew for this study and keeps. `assume` as in
+    `check_proposal`.
     """
     policy = active.policy
     if len(salt) < MIN_SALT_BYTES:
         raise ValueError(f"salt: wanted at least {MIN_SALT_BYTES} bytes, got {len(salt)}")
-    check_proposal(policy, proposal, members=members, gateway=gateway, today=today)
+    check_proposal(policy, proposal, members=members, gateway=gateway, today=today, assume=assume)
     served = _served(proposal, objectives)
     check_columns(policy, proposal, served)
     check_dataset(policy, dataset, records)
@@ -141,8 +157,11 @@ def make_offer(
         gateway_may_lie=policy.schemes.gateway_may_lie,
         colluders=policy.colluders,
         uncounted=uncounted(policy, (members[party] for party in proposal.invited if party in members)),
+        apart=not_permitted(policy, proposal.invited, members),
         max_small_changes=policy.sums.max_small_changes,
         clip_bound=_clip_bound(policy, proposal),
+        privacy=offered_privacy(policy),
+        max_weight_ratio=policy.sharing.max_weight_ratio,
         weight_cap=_cap("weight_cap", policy.sharing.weight_cap),
         weight_cap_of_others=_cap("weight_cap_of_others", policy.sharing.weight_cap_of_others),
         rounds=_rounds(policy, proposal),
@@ -154,18 +173,49 @@ def make_offer(
     )
 
 
-def check_proposal(policy: PrivacyPolicy, proposal: Proposal, *, members: Directory, gateway: GatewayTerms, today: date) -> None:
-    """Return if the policy permits the study as proposed, before any data are looked at; Refused by the clause's name otherwise."""
-    check_supported(policy)
+def check_proposal(
+    policy: PrivacyPolicy,
+    proposal: Proposal,
+    *,
+    members: Directory,
+    gateway: GatewayTerms,
+    today: date,
+    assume: frozenset[str] = frozenset(),
+) -> None:
+    """Return if the policy permits the study as proposed, before any data are looked at; Refused by the clause's name otherwise.
+
+    Whom the policy permits beside its owner is not asked here: the offer names those with whom it may not be, and terms are checked for
+    their members. But an invited party with another key than the pinned one stops everything, since somebody may be between us.
+    `assume` names clauses that are treated as if this version upheld them: for trying policies, never for a service.
+    """
+    check_supported(policy, assume)
     check_in_force(policy, today)
     check_invited(policy, proposal)
     check_purpose(policy, proposal)
     check_gateway(policy, gateway, VerifyKey.from_hex(gateway.key).fingerprint)
-    check_peers(policy, proposal.invited, members)
+    check_pins(policy, proposal.invited, members)
     check_workload(policy, proposal)
     check_model_use(policy, proposal)
     if "masked" not in proposal.wishes.scheme:
         raise Refused("schemes.accepted", "a study that accepts the masked scheme", ", ".join(proposal.wishes.scheme))
+
+
+def offered_privacy(policy: PrivacyPolicy) -> OfferedPrivacy | None:
+    """Return the differential privacy that the policy demands of a study, or None; Refused where it demands some and grants no loss."""
+    privacy, granted = policy.differential_privacy, policy.differential_privacy.per_study
+    if granted is None:
+        if privacy.required:
+            raise Refused("differential_privacy.per_study", "epsilon and delta", "nothing written", "write differential_privacy.per_study")
+        return None
+    if granted.delta == 0:
+        raise Refused("differential_privacy.per_study", "a delta above 0, since noise is Gaussian", "0")
+    return OfferedPrivacy(
+        unit=privacy.unit,
+        adjacency=privacy.adjacency,
+        epsilon=granted.epsilon,
+        delta=granted.delta,
+        noise_trust=privacy.noise_trust,
+    )
 
 
 def salted_digest(policy_digest: str, salt: bytes) -> str:

@@ -26,6 +26,9 @@ PREPROCESS: Final = "preprocess@1"
 TRAIN: Final = "train@1"
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {TRAIN: (PREPROCESS, TRAIN)}  # the workloads this version has, and their steps
 MAX_INVITED: Final = 1_000
+MAX_COHORTS: Final = 2  # of one scheme: into how many studies one proposal may split
+COHORT_MARK: Final = "--"  # stands before the number of a cohort in the id of its study, and so in no proposal's
+MAX_ID: Final = 60  # leaves room for it
 MAX_COLUMNS: Final = 10_000
 
 ObjectiveId = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")]
@@ -177,6 +180,12 @@ class StudyContent(Document):
     model_use: StudyModelUse
 
     @model_validator(mode="after")
+    def _id_fits(self) -> Self:
+        if COHORT_MARK in self.id or len(self.id) > MAX_ID:
+            raise broken_rule("id", f"at most {MAX_ID} characters, without {COHORT_MARK} (which numbers the cohorts of a split)", self.id)
+        return self
+
+    @model_validator(mode="after")
     def _parties_fit(self) -> Self:
         if len(set(self.invited)) != len(self.invited) or self.sponsor not in self.invited:
             raise broken_rule("invited", f"each party once, and the sponsor {self.sponsor} among them", ", ".join(self.invited))
@@ -231,3 +240,18 @@ class Proposal(StudyContent, Statement):
     def segments_for(self, objectives: tuple[str, ...]) -> tuple[ProposedSegment, ...]:
         """Return the segments of the model that a party with these objectives has, in order."""
         return tuple(item for item in self.segments if not item.objectives or set(item.objectives) & set(objectives))
+
+
+def study_of_cohort(proposal: str, number: int) -> str:
+    """Return the id of the study that a cohort (1, 2, …) of a proposal with this id is: the first keeps the id."""
+    return proposal if number == 1 else f"{proposal}{COHORT_MARK}{number}"
+
+
+def studies_of(proposal: str) -> tuple[str, ...]:
+    """Return the ids of all studies that may come of a proposal with this id."""
+    return tuple(study_of_cohort(proposal, number) for number in range(1, MAX_COHORTS + 1))
+
+
+def proposal_id_of(study: str) -> str:
+    """Return the id of the proposal that a study came of."""
+    return study.partition(COHORT_MARK)[0]
