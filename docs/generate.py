@@ -108,7 +108,6 @@ IDLE: Final[Mapping[str, str]] = MappingProxyType(
         "differential_privacy.unit": "no noise in this version",
         "differential_privacy.adjacency": "no noise in this version",
         "differential_privacy.noise_trust": "no noise in this version",
-        "sharing.max_weight_ratio": "no noise in this version, so no member has a clip bound of its own",
         "disclosure.contribution_record": "contribution is not measured in this version; the gateway shows the log's record of rounds "
         'joined and bytes sent to its own party alone, which is `["self"]`, whatever more the clause permits; which rounds a party joined '
         "every member of the study sees in the certificates",
