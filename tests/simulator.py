@@ -33,6 +33,7 @@ from parley_protocol import opening
 from parley_protocol.bound import body_size, load_envelope, own_segments, public_state_digest, segment_size
 from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import WITHDRAWN, load_post, load_relay, round_of
+from parley_protocol.cohort import Cohort
 from parley_protocol.effects import OpenNow, SealNow, Send
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.gateway_round import GatewayRound
@@ -118,6 +119,11 @@ def make_terms(
         timing=TimingTerms(grace_seconds=1, phase_seconds=10, round_seconds=60),
         valid_until="2099-01-01",
     )
+
+
+def first_cohort(terms: Terms) -> Cohort:
+    """Return who deals with whom in the first round of the first step."""
+    return Cohort(terms, terms.steps[0], 1, GRAPH_SEED)
 
 
 Tamper = Callable[[str, str, bytes], bytes | None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from parley_policies.enforcement.differencing import is_small_change
 from parley_policies.negotiation.terms import SegmentTerms, StepTerms
 from parley_protocol.bound import body_size, box_set_digest
-from parley_protocol.certificates import Chain, openable, verify_opened
+from parley_protocol.certificates import Chain, cohort_of, openable, verify_opened
 from parley_protocol.keyparts import graph_seed
 from parley_protocol.messages import Manifest, Opened, SurvivorList
 from parley_protocol.records import JoinedRound, Participation
@@ -80,7 +80,8 @@ def _require_floors(leaf: Leaf, trail: Trail, step: StepTerms, listed: SurvivorL
     order = [segment.name for segment in step.segments if segment.name in listed.openable]
     if not listed.openable or list(listed.openable) != order:
         raise leaf.fault(Check.FLOORS, f"{what}: wanted segments of {step.workload}, each once and in its order, got {listed.openable}")
-    allowed = openable(trail.terms, step, trail.chain, listed.parameters, listed.parties, round_number=listed.round)
+    cohort = cohort_of(trail.terms, trail.chain, step=listed.step, round_number=listed.round)
+    allowed = openable(cohort, trail.chain, listed.parameters, listed.parties)
     for name in listed.openable:
         segment = step.segment(name)
         members = listed.parties & frozenset(segment.members)

@@ -20,7 +20,7 @@ from typing import Any, Final
 from parley_crypto.errors import CryptoError
 from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import Terms
-from parley_protocol.certificates import Chain, openable
+from parley_protocol.certificates import Chain, cohort_of, openable
 from parley_protocol.codec import OPEN, WITHDRAWN, AnyPost, load_post, round_of
 from parley_protocol.effects import Finish, OpenNow, Send
 from parley_protocol.errors import RemoteProtocolError
@@ -297,9 +297,8 @@ class Rounds:
 
     def _is_viable(self, step: int, present: frozenset[str]) -> bool:
         # the base version of the next round is the parties' to say: no sum has been opened from it yet
-        return len(present) >= self.terms.threshold and bool(
-            openable(self.terms, self.terms.steps[step], self.chain, "", present, round_number=self._number + 1)
-        )
+        cohort = cohort_of(self.terms, self.chain, step=step, round_number=self._number + 1)
+        return len(present) >= self.terms.threshold and bool(openable(cohort, self.chain, "", present))
 
     def _announce(self, draft: Draft, spec: GatewaySpec) -> None:
         """Send RoundOpen to the expected, each with a proof from the log it was shown last. Most were shown the same."""

@@ -8,8 +8,6 @@ knows the statement must say, but for the author's own values, and the signature
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -17,7 +15,7 @@ from typing import Any, Final, TypeVar
 from parley_crypto.errors import CryptoError
 from parley_crypto.keys import check_agreement_key
 from parley_crypto.sharing import SHARE_BYTES
-from parley_crypto.signing import Envelope, Signature, pae
+from parley_crypto.signing import Envelope, pae
 from parley_crypto.statement import Signed, Statement, canonical_json
 from parley_crypto.tags import Tag, digest
 from parley_crypto.tagsize import tag_bytes
@@ -82,11 +80,6 @@ def verify_row(of: type[Statement], content: Mapping[str, Any], author: MemberTe
     return payload
 
 
-def signed_row(of: type[Statement], payload: bytes, author: MemberTerms, signature: bytes) -> Envelope:
-    """Return a statement that was verified as a row as the envelope that its author made."""
-    return Envelope(of.kind, payload, (Signature(author.key.fingerprint, signature),))
-
-
 def check_round_keys(party: str, channel_key: bytes, mask_key: bytes) -> None:
     """Return if both X25519 keys can be used; RemoteProtocolError if they are one, of low order, or not in canonical encoding.
 
@@ -129,14 +122,6 @@ def own_segments(step: StepTerms, live: tuple[str, ...], party: str) -> tuple[st
 def box_size(secrets: int) -> int:
     """Return the bytes of a box that carries one share of each of `secrets` secrets: AES-GCM adds its tag."""
     return secrets * SHARE_BYTES + _BOX_TAG_BYTES
-
-
-def decoded_size(text: str) -> int:
-    """Return how many bytes a text decodes to; -1 if it is not base64."""
-    try:
-        return len(base64.b64decode(text, validate=True))
-    except binascii.Error:
-        return -1
 
 
 def segment_size(step: StepTerms, name: str) -> int:

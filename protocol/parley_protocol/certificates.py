@@ -74,27 +74,23 @@ class Chain:
         )
 
 
-def openable(
-    terms: Terms,
-    step: StepTerms,
-    chain: Chain,
-    parameters: str,
-    present: frozenset[str],
-    earlier: Lists = NO_LISTS,
-    *,
-    round_number: int,
-    cohort: Cohort | None = None,
-) -> tuple[str, ...]:
-    """Return the segments that `present` may open together in a round, in the step's order; `cohort` is the round's, if it is at hand.
+def cohort_of(terms: Terms, chain: Chain, *, step: int, round_number: int) -> Cohort:
+    """Return who deals with whom in a round of the step of that index."""
+    return Cohort(terms, terms.steps[step], round_number, chain.graph_seed)
+
+
+def openable(cohort: Cohort, chain: Chain, parameters: str, present: frozenset[str], earlier: Lists = NO_LISTS) -> tuple[str, ...]:
+    """Return the segments that `present` may open together in the cohort's round, in the step's order.
 
     A segment is left out if fewer than its floor of its members are present, if its list would exceed the agreement's
     `max_small_changes`, if in the round's neighbour graph conspirators could split it, or if with the sums already opened from the same
     parameters (and, at a party, `earlier` ones of the same content) it isolates fewer than its floor.
     """
-    chosen, cohort = [], cohort or Cohort(terms, step, round_number, chain.graph_seed)
-    for segment in step.segments:
+    chosen = []
+    for segment in cohort.step.segments:
         members = present & frozenset(segment.members)
-        if len(members) < segment.floor or _exceeds(terms, chain, segment, members) or not cohort.is_whole(segment.name, members):
+        is_small = len(members) < segment.floor or _exceeds(cohort.terms, chain, segment, members)
+        if is_small or not cohort.is_whole(segment.name, members):
             continue
         sums = [item.members for item in chain.opened if item.segment == segment.name and item.parameters == parameters]
         if isolated([*earlier.get(segment.name, ()), *sums, members], segment.floor) is None:
@@ -148,11 +144,11 @@ def extend(chain: Chain, terms: Terms, certificate: Envelope, verified: Survivor
     if listed.step >= len(terms.steps):
         raise RemoteProtocolError(f"certificate of round {listed.round}: wanted a step below {len(terms.steps)}, got {listed.step}")
     _check_survivors(terms, listed)
-    step = terms.steps[listed.step]
-    allowed = openable(terms, step, chain, listed.parameters, listed.parties, round_number=listed.round)
+    cohort = cohort_of(terms, chain, step=listed.step, round_number=listed.round)
+    allowed = openable(cohort, chain, listed.parameters, listed.parties)
     if not listed.openable or listed.openable != tuple(name for name in allowed if name in listed.openable):
         raise RemoteProtocolError(f"certificate of round {listed.round}: wanted only {allowed} to be opened, got {listed.openable}")
-    return chain.certified(step, listed), listed
+    return chain.certified(cohort.step, listed), listed
 
 
 def _check_survivors(terms: Terms, listed: SurvivorList) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from parley_crypto.neighbours import SHARES, Plan, Ring, draw, plan
-from parley_policies.negotiation.terms import StepTerms, Terms
+from parley_crypto.neighbours import SHARES, Plan, Ring, draw
+from parley_policies.negotiation.terms import GraphTerms, StepTerms, Terms, graph_of
 
 from parley_protocol.promises import releases_needed
 
@@ -43,11 +43,11 @@ class Cohort:
         return None if graph is None else draw(self.seed, self.round, SHARES, self.members, graph.degree)
 
     @cached_property
-    def _segments(self) -> dict[str, tuple[Ring, Plan]]:
+    def _segments(self) -> dict[str, tuple[Ring, GraphTerms]]:
         """The rings of those segments whose members do not all mask towards each other, with what was planned for so many."""
-        found = {}
-        for segment in self.step.segments if self.terms.graph is not None else ():
-            planned = planned_for(self.terms, len(segment.members))
+        found, terms = {}, self.terms
+        for segment in self.step.segments if terms.graph is not None else ():
+            planned = graph_of(len(terms.members), terms.max_colluders, terms.threshold, among=len(segment.members))
             if planned is not None:
                 found[segment.name] = draw(self.seed, self.round, segment.name, segment.members, planned.degree), planned
         return found
@@ -109,9 +109,3 @@ class Cohort:
             return len(gone & frozenset(self.members)) >= needed
         needed_of = Plan(**terms.graph.model_dump()).releases
         return all(len(self.sharing(owner, gone)) >= needed_of(len(self.holders(owner))) for owner in owners)
-
-
-def planned_for(terms: Terms, members: int) -> Plan | None:
-    """Return the neighbour graph for so many of the members, or None where all of them deal with each other."""
-    colluders = min(terms.max_colluders, members - 1)
-    return plan(members, colluders, min(len(terms.members) - terms.threshold, members - 1))

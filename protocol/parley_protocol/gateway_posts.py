@@ -14,9 +14,9 @@ from parley_crypto.keys import SIGNATURE_BYTES
 from parley_crypto.sharing import SHARE_BYTES
 from parley_crypto.signing import Signature, pae
 
-from parley_protocol.bound import body_size, box_size, check_round_keys, decoded_size, own_segments, read_bound
+from parley_protocol.bound import body_size, box_size, check_round_keys, own_segments, read_bound
 from parley_protocol.codec import AnyPost
-from parley_protocol.columns import unpack
+from parley_protocol.columns import decoded, unpack
 from parley_protocol.commitments import HASH_BYTES, ShareContext, share_tree
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.gateway_state import GatewayState, Received, ReceivedShares
@@ -83,7 +83,7 @@ def _share(state: State, party: str, post: SharePost) -> State:
     # What no peer could use is refused here and named, before boxes are out.
     recipients, secrets = state.spec.cohort.sharing(party, state.adverts), state.secrets_of(party)
     peers = [peer for peer in recipients if peer != party]
-    sizes = {decoded_size(box) for box in post.boxes}
+    sizes = {len(decoded(box, f"share of {party}, box")) for box in post.boxes}
     if len(post.boxes) != len(peers) or not sizes <= {box_size(len(secrets))}:
         raise RemoteProtocolError(f"share of {party}: wanted a box of {box_size(len(secrets))} bytes for each of {peers}")
     flat = unpack(post.hashes, HASH_BYTES, len(recipients) * len(secrets), f"share hashes of {party}")
@@ -135,7 +135,7 @@ def _reveal(state: State, party: str, post: Post) -> State:
             _check_share(state, party, owner, f"self/{name}", share)
     for owner, share in zip(dropouts, unpack(reveal.mask_keys, SHARE_BYTES, len(dropouts), f"shares of {party}"), strict=True):
         _check_share(state, party, owner, "mask", share)
-    return replace(state, reveals={**state.reveals, party: reveal}, revealed=state.revealed | {party})
+    return replace(state, reveals={**state.reveals, party: reveal})
 
 
 def _check_share(state: GatewayState, revealer: str, owner: str, secret: str, share: bytes) -> None:

@@ -227,6 +227,6 @@ class GatewayRound(GatewayState):
             )
             for holds in (True, False)
         }
-        holders = self.revealed | listed.parties  # who uploaded was sent list and certificate before this
+        holders = listed.parties | frozenset(self.reveals)  # who uploaded was sent list and certificate before this
         sends = tuple(Send(member, Event.OPENED, notices[member in holders]) for member in self.spec.cohort.members)
         return replace(self, phase=phase, phase_since=now, reveals={}), (*sends, Finish(None))

@@ -11,7 +11,7 @@ from parley_crypto.signing import Envelope
 from parley_policies.negotiation.terms import StepTerms, Terms
 
 from parley_protocol.bound import secrets_of, statement_digest
-from parley_protocol.certificates import Chain, openable
+from parley_protocol.certificates import Chain, cohort_of, openable
 from parley_protocol.cohort import Cohort
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
@@ -39,7 +39,7 @@ class GatewaySpec:
     @cached_property
     def cohort(self) -> Cohort:
         """Who deals with whom in this round."""
-        return Cohort(self.terms, self.workload, self.round, self.chain.graph_seed)
+        return cohort_of(self.terms, self.chain, step=self.step, round_number=self.round)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,6 @@ class GatewayState:
     listed: SurvivorList | None = None
     certificate: Envelope | None = None
     reveals: Mapping[str, Reveal] = field(default_factory=dict, repr=False)  # shares of this round's secrets, until it closes
-    revealed: frozenset[str] = frozenset()
     releases: Mapping[str, bytes] = field(default_factory=dict)  # signatures of those that destroyed their shares
     withdrawn: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,8 +108,7 @@ class GatewayState:
 
     def openable(self, present: frozenset[str], parameters: str) -> tuple[str, ...]:
         """Return the segments that `present` may open together."""
-        spec = self.spec
-        return openable(spec.terms, spec.workload, spec.chain, parameters, present, round_number=spec.round, cohort=spec.cohort)
+        return openable(self.spec.cohort, self.spec.chain, parameters, present)
 
     def require_listed(self) -> SurvivorList:
         """Return the survivor list; RemoteProtocolError before there is one."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from parley_policies.negotiation.terms import StepTerms, Terms, required_threshold
 
-from parley_protocol.certificates import NO_LISTS, Chain, Lists, openable
+from parley_protocol.certificates import NO_LISTS, Chain, Lists, cohort_of, openable
 from parley_protocol.cohort import Cohort
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 
@@ -40,7 +40,7 @@ class PartySpec:
     @cached_property
     def cohort(self) -> Cohort:
         """Who deals with whom in this round."""
-        return Cohort(self.terms, self.workload, self.round, self.chain.graph_seed)
+        return cohort_of(self.terms, self.chain, step=self.step, round_number=self.round)
 
     @cached_property
     def agreement(self) -> str:
@@ -82,9 +82,7 @@ class PartySpec:
                 )
 
     def _openable(self, present: frozenset[str], earlier: Lists) -> tuple[str, ...]:
-        return openable(
-            self.terms, self.workload, self.chain, self.parameters, present, earlier, round_number=self.round, cohort=self.cohort
-        )
+        return openable(self.cohort, self.chain, self.parameters, present, earlier)
 
     def live(self, present: frozenset[str]) -> tuple[str, ...]:
         """Return the segments that `present` may open; RemoteProtocolError if that is none or breaks this party's own rules."""

@@ -7,7 +7,6 @@ gives the same bytes, and erasing the seed destroys it all. The gateway never im
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from parley_crypto.merkle import Tree
 from parley_crypto.tags import Tag
 
 from parley_protocol.bound import own_segments, secrets_of
+from parley_protocol.columns import decoded
 from parley_protocol.commitments import ShareContext, share_tree
 from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.party_spec import PartySpec
@@ -127,8 +127,8 @@ class RoundSecrets:
         """Return the shares in a box of `owner`, by secret; RemoteProtocolError if it does not open or holds something else."""
         names = secrets_of(self.spec.workload, live, owner)
         try:
-            content = open_box(self.channel, theirs, base64.b64decode(box, validate=True), *self._box_context(key_set, owner, self.spec.me))
-        except (CryptoError, binascii.Error) as error:
+            content = open_box(self.channel, theirs, decoded(box, f"box of {owner}"), *self._box_context(key_set, owner, self.spec.me))
+        except CryptoError as error:
             raise RemoteProtocolError(f"box of {owner}: {error}") from error
         size = sharing.SHARE_BYTES
         if len(content) != size * len(names):

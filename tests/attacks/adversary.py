@@ -23,7 +23,7 @@ from parley_crypto.ring import RingVector
 from parley_crypto.signing import Envelope, Signature
 from parley_policies.negotiation.terms import StepTerms, Terms
 from parley_protocol.bound import body_size, key_set_digest, own_segments, public_state_digest, segment_size, statement_digest
-from parley_protocol.certificates import NO_LISTS, Chain, Lists, openable
+from parley_protocol.certificates import NO_LISTS, Chain, Lists, cohort_of, openable
 from parley_protocol.codec import AnyPost
 from parley_protocol.columns import pack, unpack
 from parley_protocol.commitments import HASH_BYTES, share_tree
@@ -328,7 +328,9 @@ class Stage:
         """Return the survivor list of those who uploaded, or of `parties`; `changes` override its fields."""
         chosen = sorted(self.manifests if parties is None else parties)
         some = next(state for state in self.states.values() if state.boxes_from)
-        still = openable(self.terms, self.step, self.history, self.parameters, frozenset(chosen), round_number=self.number)
+        still = openable(
+            cohort_of(self.terms, self.history, step=0, round_number=self.number), self.history, self.parameters, frozenset(chosen)
+        )
         fields: dict[str, object] = {
             "study": self.terms.study,
             "agreement": self.terms.digest(),

@@ -14,7 +14,7 @@ from parley_protocol.party_spec import PartySpec
 
 from tests.attacks.adversary import EVERYONE, SIX, Stage
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
-from tests.simulator import START, make_terms, party_ids
+from tests.simulator import START, first_cohort, make_terms, party_ids
 
 VICTIM = SIX[0]
 
@@ -127,8 +127,8 @@ def test_a_change_of_k_members_is_not_small() -> None:
     terms = make_terms(9, small_changes=0)
     ids = party_ids(9)
     chain = Chain(terms.digest(), "1" * 64, 1, frozenset(), (certificates.OpenedList("trunk", frozenset(ids), START),))
-    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(ids[3:]), round_number=1) == ("trunk",)
-    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(ids[2:]), round_number=1) == ()
+    assert openable(first_cohort(terms), chain, "d" * 64, frozenset(ids[3:])) == ("trunk",)
+    assert openable(first_cohort(terms), chain, "d" * 64, frozenset(ids[2:])) == ()
 
 
 def test_parts_are_judged_apart() -> None:
@@ -136,8 +136,8 @@ def test_parts_are_judged_apart() -> None:
     terms = make_terms(6, segments={"trunk": (8, None), "head:a": (5, [0, 1, 2])})
     lists = (certificates.OpenedList("trunk", EVERYONE, START), certificates.OpenedList("head:a", frozenset(SIX[:3]), START))
     chain = Chain(terms.digest(), "1" * 64, 1, frozenset(), lists)
-    assert openable(terms, terms.steps[0], chain, START, frozenset(SIX[:5]), round_number=1) == ("head:a",)
-    assert openable(terms, terms.steps[0], chain, "d" * 64, frozenset(SIX[:5]), round_number=1) == ("trunk", "head:a")
+    assert openable(first_cohort(terms), chain, START, frozenset(SIX[:5])) == ("head:a",)
+    assert openable(first_cohort(terms), chain, "d" * 64, frozenset(SIX[:5])) == ("trunk", "head:a")
 
 
 def test_who_knows_of_an_earlier_sum_is_enough_to_stop_it() -> None:

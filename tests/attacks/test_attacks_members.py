@@ -336,7 +336,7 @@ def test_a_share_that_no_peer_could_use_is_refused_before_boxes_are_out() -> Non
         f"share of {BAD}: its hashes are not": altered(honest, {"seeds": pack([bytes(32)] * 2)}),
         f"share of {BAD}: wanted a box of 115 bytes": altered(honest, {"boxes": (base64.b64encode(bytes(33)).decode(), *boxes[1:])}),
         f"share of {BAD}: wanted a box of 115 bytes for each": altered(honest, {"boxes": ()}),
-        f"share of {BAD}: wanted a box of 115 ": altered(honest, {"boxes": ("A", *boxes[1:])}),
+        f"share of {BAD}, box: wanted base64": altered(honest, {"boxes": ("A", *boxes[1:])}),
     }
     state = gateway(stage, Phase.SHARE)
     for words, wrong in forged.items():

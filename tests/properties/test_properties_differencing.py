@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from parley_policies.enforcement.differencing import is_small_change, isolated
 from parley_protocol.certificates import Chain, OpenedList, openable
 
-from tests.simulator import make_terms, party_ids
+from tests.simulator import first_cohort, make_terms, party_ids
 
 MEMBERS = "abcdefgh"
 LISTS = st.lists(st.frozensets(st.sampled_from(MEMBERS), min_size=1), max_size=4)
@@ -88,12 +88,12 @@ def test_a_small_change_is_one_from_the_last_list_or_for_a_new_list_from_any(
 def test_a_chain_never_opens_what_isolates_and_never_exceeds_its_allowance(lists: list[set[int]], allowed: int, same: bool) -> None:  # noqa: FBT001
     """Offer list after list; whatever opens, all sums from one parameters together isolate nobody, and small changes stay in number."""
     terms = make_terms(8, small_changes=allowed)
-    ids, step = party_ids(8), terms.steps[0]
+    ids = party_ids(8)
     chain = Chain.start(terms.digest())
     for number, chosen in enumerate(lists, start=1):
         members = frozenset(ids[index] for index in chosen)
         parameters = f"{0 if same else number:064x}"
-        if openable(terms, step, chain, parameters, members, round_number=1):
+        if openable(first_cohort(terms), chain, parameters, members):
             opened = (*chain.opened, OpenedList("trunk", members, parameters))
             chain = Chain(chain.agreement, f"{number:064x}", number, chain.bases, opened)
     for parameters in {item.parameters for item in chain.opened}:

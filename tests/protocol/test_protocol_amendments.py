@@ -28,7 +28,7 @@ from parley_protocol.errors import LocalProtocolError, RemoteProtocolError
 from parley_protocol.promises import Promise, check_may_enter
 
 from tests.attacks.guards import Attack, Guard, Patch, check_mutations, check_refused
-from tests.simulator import START, make_terms, party_ids, party_key
+from tests.simulator import START, first_cohort, make_terms, party_ids, party_key
 
 OLD = make_terms(5)
 FIVE = party_ids(5)
@@ -110,9 +110,9 @@ def test_what_was_opened_stays_known_and_rounds_go_on() -> None:
     check_amended(OLD, chain, terms)
     after = amended(chain, terms)
     assert after == Chain(terms.digest(), terms.digest(), 8, chain.bases, (opened,))
-    step, four = terms.steps[0], frozenset(FIVE[1:])
-    assert openable(terms, step, Chain.start(terms.digest()), START, four, round_number=1) == ("trunk",)
-    assert openable(terms, step, after, START, four, round_number=1) == ()  # beside the sum of five it would isolate the one that left
+    four = frozenset(FIVE[1:])
+    assert openable(first_cohort(terms), Chain.start(terms.digest()), START, four) == ("trunk",)
+    assert openable(first_cohort(terms), after, START, four) == ()  # beside the sum of five it would isolate the one that left
 
 
 def test_an_amended_agreement_can_be_amended() -> None:

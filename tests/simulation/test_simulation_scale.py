@@ -7,7 +7,6 @@ from typing import Final
 
 from parley_crypto.neighbours import SHARES, Ring, draw
 from parley_policies.negotiation.terms import graph_of
-from parley_protocol.cohort import planned_for
 from parley_protocol.columns import pack, unpack
 from parley_protocol.ids import Phase
 
@@ -32,11 +31,10 @@ def share_ring() -> Ring:
     return draw(GRAPH_SEED, 1, SHARES, IDS, GRAPH.degree)
 
 
-def cutting_set(simulation: Simulation) -> set[str]:
+def cutting_set() -> set[str]:
     """Return members without whom one more could cut the trunk's ring in the first round: two windows of it but for that one."""
-    planned = planned_for(simulation.terms, MEMBERS)
-    assert planned is not None
-    order, half = draw(GRAPH_SEED, 1, "trunk", IDS, planned.degree).order, planned.degree // 2
+    assert GRAPH is not None
+    order, half = draw(GRAPH_SEED, 1, "trunk", IDS, GRAPH.degree).order, GRAPH.degree // 2
     return {*order[:half], *order[half + 5 : 2 * half + 5]} - {order[0]}
 
 
@@ -70,7 +68,7 @@ def test_members_are_sent_keys_and_boxes_of_their_neighbours_alone() -> None:
 def test_survivors_that_conspirators_could_split_are_no_sum_for_an_honest_gateway() -> None:
     """They are enough for the threshold and every floor; the head, whose members all mask with each other, is opened."""
     simulation = federation()
-    gone = cutting_set(simulation)
+    gone = cutting_set()
     assert len(gone) == MEMBERS - THRESHOLD
     assert simulation.run(dict.fromkeys(gone, Phase.COLLECT)) is Phase.CLOSED
     assert simulation.state.require_listed().openable == ("head:a",)
@@ -79,7 +77,7 @@ def test_survivors_that_conspirators_could_split_are_no_sum_for_an_honest_gatewa
 
 def test_a_list_that_cuts_the_ring_is_refused_by_every_party() -> None:
     simulation = federation()
-    gone = cutting_set(simulation)
+    gone = cutting_set()
 
     def shorten(_to: str, kind: str, raw: bytes) -> bytes:
         if kind != "list":

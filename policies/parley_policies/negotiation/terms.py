@@ -202,12 +202,13 @@ def required_threshold(members: int, colluders: int, *, gateway_may_lie: bool) -
     return max(members // 2, colluders) + 1
 
 
-def graph_of(members: int, colluders: int, threshold: int) -> GraphTerms | None:
+def graph_of(members: int, colluders: int, threshold: int, *, among: int | None = None) -> GraphTerms | None:
     """Return the neighbour graph of a study of n members of which c conspire; None where all deal with each other.
 
-    As many dropouts are reckoned with as a round survives at all: n - t.
+    As many dropouts are reckoned with as a round survives at all: n - t. `among` is how many of the members a segment has, if not all.
     """
-    planned = plan(members, colluders, members - threshold)
+    count = members if among is None else among
+    planned = plan(count, min(colluders, count - 1), min(members - threshold, count - 1))
     if planned is None:
         return None
     return GraphTerms(degree=planned.degree, threshold=planned.threshold, near=planned.near, cut=planned.cut)
