@@ -68,6 +68,12 @@ class Brute:
                     best = max(best, own, own + self._best_among([party for party in parties if party not in first]))
         return best
 
+    def could_join(self, party: str, members: frozenset[str], shared: Chosen) -> bool:
+        """Whether `party` could have been added to a cohort in which everybody goes on sharing what it shares."""
+        return any(
+            all(summed <= chosen.get(name, frozenset()) for name, summed in shared.items()) for chosen in self.choices(members | {party})
+        )
+
     def _best_among(self, parties: list[str]) -> int:
         sets = (frozenset(chosen) for size in range(3, len(parties) + 1) for chosen in combinations(parties, size))
         return max((self.value(members) for members in sets), default=0)
@@ -85,22 +91,22 @@ class Brute:
 
     def choices(self, members: frozenset[str]) -> Iterator[Chosen]:
         """Yield every way to share segments among exactly these members that breaks no policy."""
-        if not self._may_meet(members):
+        segments = self.proposal["segments"]
+        common = [segment["name"] for segment in segments if not segment["objectives"]]
+        if not self._may_meet(members) or not all(self._floor_holds(name, members, members) for name in ["summary", *common]):
             return
-        common, heads = [], []
-        for segment in self.proposal["segments"]:
-            if segment["objectives"]:
-                able = [p for p in sorted(members) if set(self.objectives[p]) & set(segment["objectives"]) and self._shares(p, segment["name"])]
-                sets = [frozenset(c) for size in range(3, len(able) + 1) for c in combinations(able, size)]
-                heads.append([(segment["name"], chosen) for chosen in [frozenset[str](), *sets] if self._floor_holds(segment["name"], chosen, members)])
-            else:
-                common.append(segment["name"])
-        if not all(self._floor_holds(name, members, members) for name in ["summary", *common]):
-            return
+        heads = [self._ways(segment, members) for segment in segments if segment["objectives"]]
         for choice in product(*heads):
-            chosen = dict.fromkeys(common, members) | {name: who for name, who in choice if who}
+            chosen = dict.fromkeys(common, members) | {name: summed for name, summed in choice if summed}
             if chosen and self._bytes_hold(members, chosen) and self._caps_hold(chosen):
                 yield chosen
+
+    def _ways(self, head: Table, members: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
+        """Return each set of members over which a head may be summed, nobody among them."""
+        name, wanted = head["name"], set(head["objectives"])
+        able = [party for party in sorted(members) if wanted & set(self.objectives[party]) and self._shares(party, name)]
+        sets = [frozenset[str](), *(frozenset(some) for size in range(3, len(able) + 1) for some in combinations(able, size))]
+        return [(name, summed) for summed in sets if self._floor_holds(name, summed, members)]
 
     def _shares(self, party: str, segment: str) -> bool:
         return shares(self.policies[party], segment)
@@ -135,10 +141,11 @@ class Brute:
         return True
 
     def _caps_hold(self, chosen: Chosen) -> bool:
-        caps = tuple(
-            tuple((party, min(self._cap(other, party) for other in summed)) for party in sorted(summed)) for _, summed in sorted(chosen.items())
-        )
-        return weights_exist(caps)
+        caps = [
+            tuple((party, min(self._cap(other, party) for other in chosen[name])) for party in sorted(chosen[name]))
+            for name in sorted(chosen)
+        ]
+        return weights_exist(tuple(caps))
 
     def _cap(self, owner: str, party: str) -> float:
         return float(self.policies[owner]["sharing"]["weight_cap" if owner == party else "weight_cap_of_others"])

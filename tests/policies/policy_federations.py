@@ -79,6 +79,10 @@ class Clauses:
             valid_until=self.valid_until,
         )
 
+    def renamed(self, names: Mapping[str, str]) -> Clauses:
+        pins = None if self.pins is None else frozenset(names.get(party, party) for party in self.pins)
+        return replace(self, pins=pins, denied=frozenset(names.get(party, party) for party in self.denied))
+
     def looser(self) -> Iterator[tuple[str, Clauses]]:
         """Yield each policy that is laxer in one clause alone, and the clause. How records are told is no permission, so it stays."""
         lax = Clauses()
@@ -150,6 +154,11 @@ class Case:
 
     def with_clauses(self, party: str, clauses: Clauses) -> Case:
         return Case({**self.sides, party: replace(self.sides[party], clauses=clauses)})
+
+    def renamed(self, names: Mapping[str, str]) -> Case:
+        """Return the same federation under other names, wherever they stand."""
+        sides = {names[party]: replace(side, clauses=side.clauses.renamed(names)) for party, side in self.sides.items()}
+        return Case(dict(sorted(sides.items())))
 
     # as plain data, for the oracle
 

@@ -73,7 +73,7 @@ def parted(policies: Mapping[str, Table], directory: Mapping[str, Table]) -> set
 
 
 def refusals(policy: Table, proposal: Table, gateway: Table, directory: Mapping[str, Table], today: date, facts: Table) -> list[str]:
-    """Return why a policy takes no part in a study at all, whoever the other members are; `facts` are its data: dataset, people, objectives."""
+    """Return why a policy takes no part at all, whoever the others are; `facts` are its dataset, people and objectives."""
     return [
         *validity_rules(policy, today, None),
         *purpose_rules(policy, proposal),
@@ -106,7 +106,12 @@ def broken_rules(policy: Table, terms: Table, proposal: Table, directory: Mappin
 
 
 def broken_split(
-    policies: Mapping[str, Table], outcome: Sequence[Table], out: Collection[str], proposal: Table, directory: Mapping[str, Table], today: date
+    policies: Mapping[str, Table],
+    outcome: Sequence[Table],
+    out: Collection[str],
+    proposal: Table,
+    directory: Mapping[str, Table],
+    today: date,
 ) -> list[str]:
     """Return what is wrong with all cohorts of a study; `policies` are those of the parties that offered, `out` those left out."""
     found = []
