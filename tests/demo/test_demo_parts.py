@@ -31,6 +31,7 @@ from parley_party.datasource_config import dataset_config
 from parley_party.founding import public_keys
 from parley_party.reading import read_policy
 from parley_party.tables import RoundRow
+from parley_policies.model.lattices import Lattice
 from parley_policies.model.loader import Row
 from parley_policies.model.upheld import Upheld
 from parley_policies.negotiation.terms import EncodingTerms
@@ -140,7 +141,7 @@ def test_a_killing_is_told_by_the_certificates() -> None:
 
 
 def row(clause: str, value: object, unit: str = "") -> Row:
-    return Row(clause, value, True, Upheld.ENFORCED_HERE, unit, "")
+    return Row(clause, value, True, Upheld.ENFORCED_HERE, Lattice.OWN, unit, "")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from parley_policies.negotiation.meet import Bounds, Lattice, lattice_of, meet, meet_all
+from parley_policies.model.lattices import Lattice
+from parley_policies.negotiation.meet import Bounds, lattice_of, meet, meet_all
 
 from tests.policies.policy_samples import IDS, Federation, changed
 

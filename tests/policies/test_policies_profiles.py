@@ -34,7 +34,7 @@ def test_profiles_are_complete_files(name: str) -> None:
         "schemes.key_bits_at_least", "schemes.dealers_granted", "sums.min_cell", "differential_privacy.unit",
         "differential_privacy.adjacency", "differential_privacy.per_study", "differential_privacy.lifetime",
         "differential_privacy.noise_trust", "sharing.max_weight_ratio", "limits.rounds_a_day", "limits.hours",
-        "limits.cpu_seconds_a_round", "code.custom", "retention.model_versions_days", "retention.evidence_days", "retention.legal_hold",
+        "limits.cpu_seconds_a_round", "code.custom", "retention.evidence_days", "retention.legal_hold",
         "retention.withdrawal_notice_days", "approval.loosening_needs_all",
     }  # fmt: skip
     assert not missing

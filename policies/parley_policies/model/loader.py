@@ -10,15 +10,13 @@ service takes it up. `rows` says of every clause whether it was written or is a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-
 from parley_policies.errors import PolicyInvalid
-from parley_policies.model.policy import PrivacyPolicy
+from parley_policies.model.lattices import Lattice
+from parley_policies.model.policy import Clause, PrivacyPolicy
 from parley_policies.model.reading import read_toml, validated
-from parley_policies.model.upheld import Section, Upheld, unit_of, upheld_of
+from parley_policies.model.upheld import Upheld, lattice_of, unit_of, upheld_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +27,7 @@ class Row:
     value: object
     written: bool
     upheld: Upheld
+    lattice: Lattice
     unit: str
     says: str
 
@@ -48,7 +47,7 @@ class PolicyFile:
 
     def rows(self) -> tuple[Row, ...]:
         """Return every clause in the order of the schema."""
-        return tuple(_rows(self.policy))
+        return tuple(_row(clause) for clause in self.policy.clauses())
 
 
 def load_policy(raw: bytes, name: str = "policy.toml") -> PolicyFile:
@@ -57,22 +56,6 @@ def load_policy(raw: bytes, name: str = "policy.toml") -> PolicyFile:
     return PolicyFile(name, policy, hashlib.sha256(raw).hexdigest())
 
 
-def _rows(policy: PrivacyPolicy) -> Iterator[Row]:
-    for section_name in type(policy).model_fields:
-        section = getattr(policy, section_name)
-        if not isinstance(section, Section):
-            continue
-        for name, info in type(section).model_fields.items():
-            value = getattr(section, name)
-            written = section_name in policy.model_fields_set and name in section.model_fields_set
-            if (section_name, name) == ("schemes", "colluding_parties_survived"):
-                value = policy.colluders
-            yield Row(f"{section_name}.{name}", _plain(value), written, upheld_of(info), unit_of(info), info.description or "")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _row(clause: Clause) -> Row:
+    field = clause.field
+    return Row(clause.name, clause.plain, clause.written, upheld_of(field), lattice_of(field), unit_of(field), field.description or "")

@@ -7,21 +7,39 @@ shared has a floor, and a purpose that is about a disease names one. No IO, no c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from parley_policies.model.conduct import Approval, Code, Limits, ModelUse, Retention
 from parley_policies.model.kinds import broken_rule
 from parley_policies.model.protection import DifferentialPrivacy, Disclosure, Robustness, Schemes, Sharing, Sums
 from parley_policies.model.sections import Data, Gateway, Identity, Legal, Peers, Purpose
-from parley_policies.model.upheld import Value
+from parley_policies.model.upheld import Section, Value
 from parley_policies.negotiation.terms import MIN_FLOOR
 
 SCHEMA: Final = "parley.policy/1"
 DISEASE_SPECIFIC: Final = "DUO:0000007"
 HONEST_BESIDE_US: Final = 2  # a floor counts the conspirators, this party, and at least one honest other
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One clause of a policy: `section.field`, the value in force, whether it was written, and what the field declares (`upheld`)."""
+
+    name: str
+    value: object
+    written: bool
+    field: FieldInfo
+
+    @property
+    def plain(self) -> object:
+        """The value as plain data for JSON, dates as ISO text."""
+        return _plain(self.value)
 
 
 class PrivacyPolicy(Value):
@@ -57,6 +75,17 @@ class PrivacyPolicy(Value):
         written = self.schemes.colluding_parties_survived
         return max(0, self.sums.smallest - HONEST_BESIDE_US) if written is None else written
 
+    def clauses(self) -> Iterator[Clause]:
+        """Return every clause in the order of the schema."""
+        for section_name in type(self).model_fields:
+            section = getattr(self, section_name)
+            if not isinstance(section, Section):
+                continue
+            for name, info in type(section).model_fields.items():
+                derived = (section_name, name) == ("schemes", "colluding_parties_survived")
+                written = section_name in self.model_fields_set and name in section.model_fields_set
+                yield Clause(f"{section_name}.{name}", self.colluders if derived else getattr(section, name), written, info)
+
     def overdue(self, today: date) -> tuple[str, ...]:
         """Return the references of legal documents whose review_by lies before `today`."""
         return tuple(item.reference for item in self.legal.documents if item.review_by is not None and item.review_by < today)
@@ -87,3 +116,14 @@ class PrivacyPolicy(Value):
         if DISEASE_SPECIFIC in self.purpose.granted and not self.purpose.diseases:
             raise broken_rule("purpose.diseases", f"at least one disease, since {DISEASE_SPECIFIC} is granted", "none")
         return self
+
+
+def _plain(value: object) -> object:
+    match value:
+        case BaseModel():
+            return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+        case tuple():
+            return [_plain(item) for item in value]
+        case date():
+            return value.isoformat()
+    return value

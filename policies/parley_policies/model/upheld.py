@@ -1,8 +1,8 @@
-"""How each clause of a policy is upheld, declared where the clause is declared.
+"""How each clause of a policy is upheld, and how two values of it are compared, declared where the clause is declared.
 
 Three answers and no fourth (policy.md): this service stops it; every party's service checks it before signing; people promise it and
-sign. A field of a section without such an answer fails a test. The answer, the unit and the sentence travel in the field's JSON
-Schema, so that reference pages, `policy show` and reports print what the code says.
+sign. A field of a section without such an answer, or without its lattice (`lattices`), fails a test. The answer, the lattice, the unit
+and the sentence travel in the field's JSON Schema, so that reference pages, `policy show` and reports print what the code says.
 
     >>> from parley_policies.model.sections import Data
     >>> upheld_of(Data.model_fields["min_people"]).value
@@ -17,6 +17,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+
+from parley_policies.model.lattices import LATTICE_KEY, Lattice
 
 _KEY: Final = "upheld"
 _UNIT: Final = "unit"
@@ -41,23 +43,31 @@ class Section(Value):
     """A section of a policy. Every field says how it is upheld."""
 
 
-def enforced(says: str, *, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+def enforced(says: str, *, lattice: Lattice, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
     """Declare a clause that this service upholds before anything leaves."""
-    return _clause(Upheld.ENFORCED_HERE, says, unit)
+    return _clause(Upheld.ENFORCED_HERE, says, lattice, unit)
 
 
-def checked(says: str, *, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+def checked(says: str, *, lattice: Lattice, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
     """Declare a clause that every party's service checks against the terms before it signs them."""
-    return _clause(Upheld.CHECKED_BY_ALL, says, unit)
+    return _clause(Upheld.CHECKED_BY_ALL, says, lattice, unit)
 
 
-def declared(says: str, *, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+def declared(says: str, *, lattice: Lattice, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
     """Declare a clause that is a signed promise: people keep it, no code can force it."""
-    return _clause(Upheld.DECLARED, says, unit)
+    return _clause(Upheld.DECLARED, says, lattice, unit)
 
 
-def _clause(upheld: Upheld, says: str, unit: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
-    extra: JsonDict = {_KEY: upheld.value}
+def entry(*, lattice: Lattice, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    """Declare an entry of a small table inside a clause: how it is compared, and its unit. The clause says how all of it is upheld."""
+    extra: JsonDict = {LATTICE_KEY: lattice.value}
+    if unit:
+        extra[_UNIT] = unit
+    return Field(json_schema_extra=extra)
+
+
+def _clause(upheld: Upheld, says: str, lattice: Lattice, unit: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
+    extra: JsonDict = {_KEY: upheld.value, LATTICE_KEY: lattice.value}
     if unit:
         extra[_UNIT] = unit
     return Field(description=says, json_schema_extra=extra)
@@ -68,6 +78,11 @@ def upheld_of(field: FieldInfo) -> Upheld:
     return Upheld(str(_extra(field)[_KEY]))
 
 
+def lattice_of(field: FieldInfo) -> Lattice:
+    """Return how two values of a field are compared and combined; LookupError if it does not say."""
+    return Lattice(str(_extra(field)[LATTICE_KEY]))
+
+
 def unit_of(field: FieldInfo) -> str:
     """Return a field's unit, empty where it has none."""
     return str(_extra(field).get(_UNIT, ""))
@@ -76,5 +91,5 @@ def unit_of(field: FieldInfo) -> str:
 def _extra(field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra
     if not isinstance(extra, dict) or _KEY not in extra:
-        raise LookupError(f"{field.description or field.annotation}: wanted a clause that says how it is upheld")
+        raise LookupError(f"{field.description or field.annotation}: wanted a clause that says how it is upheld and compared")
     return extra

@@ -1,8 +1,8 @@
 """The meet: the strictest common value of all offers, field by field.
 
-Each field of `Bounds` declares its lattice, and `meet` combines two bounds with them. Every lattice is commutative, associative and
-idempotent, so neither the order in which offers come nor a repeated one changes anything; `meet` can only tighten. Whether a value remains
-(a clip range that is not empty, a scheme) is asked afterwards, by `cohorts`.
+Each field of `Bounds` declares its lattice (`model.lattices`), and `meet` combines two bounds with them. Every lattice is commutative,
+associative and idempotent, so neither the order in which offers come nor a repeated one changes anything; `meet` can only tighten.
+Whether a value remains (a clip range that is not empty, a scheme) is asked afterwards, by `cohorts`.
 
     >>> a, b = Bounds(max_small_changes=2, rounds=60), Bounds(max_small_changes=0, rounds=41)
     >>> meet(a, b) == meet(b, a) == Bounds(max_small_changes=0, rounds=41)
@@ -12,41 +12,24 @@ idempotent, so neither the order in which offers come nor a repeated one changes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
-from enum import StrEnum, unique
 from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final
 
+from parley_policies.model.lattices import LATTICE_KEY, Lattice, combined
 from parley_policies.negotiation.offer import Offer
 
 EVERY_SCHEME: Final = frozenset({"masked", "homomorphic"})
-_ROBUSTNESS: Final = ("R0", "R1", "R2")  # from weakest to strongest
-_READERS: Final = ("gateway", "parties")  # from most readers to fewest
-_LATTICE: Final = "lattice"
 _FOREVER: Final = date.max
 _NO_ENTRIES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@unique
-class Lattice(StrEnum):
-    """How two values of a field become one."""
-
-    INTERSECTION = "what both permit"
-    SMALLEST = "the smaller"
-    LARGEST = "the larger"
-    EITHER = "true if either"
-    STRONGEST_ROBUSTNESS = "the stronger level"
-    FEWEST_READERS = "the fewer readers"
-    LARGEST_A_NAME = "the larger, name by name"
-    SMALLEST_A_NAME = "the smaller, name by name"
-
-
 def _by(lattice: Lattice) -> Mapping[str, Lattice]:
     """Declare a field's lattice."""
-    return {_LATTICE: lattice}
+    return {LATTICE_KEY: lattice}
 
 
 def _no_entries() -> Mapping[str, Any]:
@@ -101,36 +84,16 @@ class Bounds:
 
 def lattice_of(name: str) -> Lattice:
     """Return the lattice of a field of `Bounds`; LookupError if it declares none."""
-    return Lattice(next(item.metadata[_LATTICE] for item in fields(Bounds) if item.name == name))
+    return Lattice(next(item.metadata[LATTICE_KEY] for item in fields(Bounds) if item.name == name))
 
 
 def meet(one: Bounds, other: Bounds) -> Bounds:
     """Return what both permit."""
     return Bounds(
-        **{item.name: _COMBINE[item.metadata[_LATTICE]](getattr(one, item.name), getattr(other, item.name)) for item in fields(Bounds)}
+        **{item.name: combined(item.metadata[LATTICE_KEY], getattr(one, item.name), getattr(other, item.name)) for item in fields(Bounds)}
     )
 
 
 def meet_all(bounds: Iterable[Bounds]) -> Bounds:
     """Return what all permit; of none, everything."""
     return reduce(meet, bounds, Bounds())
-
-
-def _by_name(choose: Callable[[list[Any]], Any]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]:
-    def combine(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
-        names = sorted(one.keys() | other.keys())
-        return {name: choose([table[name] for table in (one, other) if name in table]) for name in names}
-
-    return combine
-
-
-_COMBINE: Final[Mapping[Lattice, Callable[[Any, Any], Any]]] = {
-    Lattice.INTERSECTION: lambda one, other: one & other,
-    Lattice.SMALLEST: min,
-    Lattice.LARGEST: max,
-    Lattice.EITHER: lambda one, other: one or other,
-    Lattice.STRONGEST_ROBUSTNESS: lambda one, other: max(one, other, key=_ROBUSTNESS.index),
-    Lattice.FEWEST_READERS: lambda one, other: max(one, other, key=_READERS.index),
-    Lattice.LARGEST_A_NAME: _by_name(max),
-    Lattice.SMALLEST_A_NAME: _by_name(min),
-}
