@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from parley_policies.model.policy import HONEST_BESIDE_US, PrivacyPolicy
+from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.negotiation.encoding import summary_encoding, train_encoding, upload_mib
 from parley_policies.negotiation.members import Directory, is_counted
 from parley_policies.negotiation.proposal import STEPS, SUMMARY, Proposal
@@ -74,30 +74,27 @@ def _ladder(clause: str, policies: Iterable[tuple[PrivacyPolicy | None, object, 
 # sums: how many parties are in what is opened
 
 
-def _floors(policy: PrivacyPolicy, around: Around) -> Iterator[Ladder]:
-    least = max(MIN_FLOOR, policy.colluders + HONEST_BESIDE_US) if policy.schemes.colluding_parties_survived is not None else MIN_FLOOR
+def _floors(policy: PrivacyPolicy, _: Around) -> Iterator[Ladder]:
     written = policy.sums.min_parties
     if isinstance(written, int):
-        yield _ladder(
-            "sums.min_parties", ((_with_floor(policy, k), written, k, _fewer(written, k)) for k in range(written - 1, least - 1, -1))
-        )
+        yield _ladder("sums.min_parties", (_floor_step(policy, k, written, k) for k in range(written - 1, MIN_FLOOR - 1, -1)))
         return
     for name, floor in written.items():
-        lower = range(floor - 1, least - 1, -1)
-        tables = ((k, {**written, name: k}) for k in lower)
-        yield _ladder(f"sums.min_parties.{name}", ((_with_floor(policy, table), floor, k, _fewer(floor, k, name)) for k, table in tables))
+        lower = range(floor - 1, MIN_FLOOR - 1, -1)
+        yield _ladder(f"sums.min_parties.{name}", (_floor_step(policy, {**written, name: k}, floor, k, name) for k in lower))
 
 
-def _with_floor(policy: PrivacyPolicy, floor: int | dict[str, int]) -> PrivacyPolicy | None:
-    """Return the policy with another floor, and as many conspirators survived as before, unless the floor alone settled them."""
-    return _with(policy, "sums", min_parties=floor)
+def _floor_step(
+    policy: PrivacyPolicy, table: int | dict[str, int], old: int, new: int, name: str = ""
+) -> tuple[PrivacyPolicy | None, object, object, str]:
+    changed = _with(policy, "sums", min_parties=table)
+    costs = f"sums{f' of {name}' if name else ''} may then be read over {new} instead of {old} parties"
+    if changed is not None and changed.colluders < policy.colluders:
+        costs += f", and only {changed.colluders} instead of {policy.colluders} may conspire"
+    return changed, old, new, costs
 
 
-def _fewer(old: int, new: int, name: str = "") -> str:
-    return f"sums{f' of {name}' if name else ''} may then be read over {new} instead of {old} parties"
-
-
-def _colluders(policy: PrivacyPolicy, around: Around) -> Iterator[Ladder]:
+def _colluders(policy: PrivacyPolicy, _: Around) -> Iterator[Ladder]:
     now = policy.colluders
     steps = ((_with(policy, "schemes", colluding_parties_survived=c), now, c, _conspiring(now, c)) for c in range(now - 1, -1, -1))
     yield _ladder("schemes.colluding_parties_survived", steps)
@@ -107,7 +104,7 @@ def _conspiring(old: int, new: int) -> str:
     return f"{new + 1} of the parties that conspire with the gateway could then learn what until now took {old + 1}"
 
 
-def _lying(policy: PrivacyPolicy, around: Around) -> Iterator[Ladder]:
+def _lying(policy: PrivacyPolicy, _: Around) -> Iterator[Ladder]:
     if policy.schemes.gateway_may_lie:
         changed = _with(policy, "schemes", gateway_may_lie=False)
         yield _ladder("schemes.gateway_may_lie", ((changed, "true", "false", "a gateway that lies could then learn more than sums"),))
@@ -209,7 +206,7 @@ def _segments(policy: PrivacyPolicy, around: Around) -> Iterator[Ladder]:
 _CAPS: Final = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
 
-def _caps(policy: PrivacyPolicy, around: Around) -> Iterator[Ladder]:
+def _caps(policy: PrivacyPolicy, _: Around) -> Iterator[Ladder]:
     sharing = policy.sharing
     for name, whose in (("weight_cap", "our own data"), ("weight_cap_of_others", "one other member's data")):
         now: float = getattr(sharing, name)

@@ -13,11 +13,11 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from parley_policies.errors import Conflict
+from parley_policies.errors import Conflict, Refused
 from parley_policies.negotiation.explain import ANOTHER, Binding, Explanation, explain
 from parley_policies.negotiation.outcome import Left, Negotiated
 from parley_policies.negotiation.proposal import SUMMARY
-from parley_policies.trial.relaxations import Relaxation, everything
+from parley_policies.trial.relaxations import Relaxation, everything, relaxations
 from parley_policies.trial.settling import Assumed
 from parley_policies.trial.trial import Trial
 
@@ -37,6 +37,10 @@ class Out:
     clause: str
     why: str
 
+    def says(self) -> str:
+        """Return the clause and why as a sentence."""
+        return f"{self.clause}: {self.why}" if self.clause else self.why
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:
@@ -46,17 +50,19 @@ class Overview:
     title: str
     day: str
     readable: tuple[str, ...]
+    invited: int
     records: tuple[tuple[str, str], ...]  # as each member's policy lets them be told
     cohorts: tuple[Explanation, ...]
     out: tuple[Out, ...]
+    unsigned: tuple[Out, ...]  # members whose own check refuses the terms: then nothing is agreed
     value: int
     bound: int
     offered: int  # the value if everybody took part with everything
     method: str
     conflict: Binding | None
     assumed: tuple[Assumed, ...]
-    relaxations: tuple[Relaxation, ...] = ()
-    unloosened: tuple[str, ...] = ()  # readable parties that are out, and that no one clause of theirs would bring in
+    relaxations: tuple[Relaxation, ...]
+    unloosened: tuple[str, ...]  # readable parties that are out, and that no one clause of theirs would bring in
 
     def as_data(self) -> dict[str, Any]:
         """Return the overview as nested dicts and tuples, ready for JSON."""
@@ -70,20 +76,33 @@ class Overview:
         else:
             rows.append(("outcome", "data used", self.data_used()))
         rows += [("takes part", party, self._place(party)) for party in sorted(self.members)]
-        rows += [("takes no part", out.party, f"{out.clause}: {out.why}" if out.clause else out.why) for out in self.out]
+        rows += [("takes no part", out.party, out.says()) for out in self.out]
+        rows += [("would not sign", out.party, out.says()) for out in self.unsigned]
         rows += [("could be loosened", item.party, item.says()) for item in self.relaxations]
         rows += [("could be loosened", party, "no one clause of its own brings it in") for party in self.unloosened]
         return tuple(rows)
+
+    def assumptions(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Return (of whom, what, value, why) of what was assumed, one entry for all of whom the same was."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for item in self.assumed:
+            found.setdefault((item.what, item.value, item.why), []).append(item.of)
+        return tuple(("each party" if len(of) == self.invited > 1 else ", ".join(of), *said) for said, of in found.items())
 
     @property
     def members(self) -> frozenset[str]:
         """The parties that are in a cohort."""
         return frozenset(party for cohort in self.cohorts for party in cohort.members)
 
+    @property
+    def agreed(self) -> bool:
+        """Whether there are cohorts whose members would all sign."""
+        return bool(self.cohorts) and not self.unsigned
+
     def headline(self) -> str:
         """Return the outcome in a sentence."""
-        everybody = len(self.members) + len(self.out)
-        if not self.cohorts:
+        everybody = self.invited
+        if not self.agreed:
             return "no agreement is possible"
         if len(self.cohorts) == 1:
             return f"{len(self.members)} of {everybody} parties agree"
@@ -100,27 +119,36 @@ class Overview:
         return f"in {cohort.study}, sharing {parts}; records told as {dict(self.records)[party]}"
 
 
-def overview_of(trial: Trial, *, readable: Collection[str]) -> Overview:
-    """Return what came of `trial`, for a reader who may see the policies of the parties in `readable`."""
+def overview_of(trial: Trial, *, readable: Collection[str], loosen: bool = True) -> Overview:
+    """Return what came of `trial`, for a reader who may see the policies of the parties in `readable`.
+
+    With `loosen` also what each of them could loosen, which takes a negotiation a clause.
+    """
     outcome = trial.outcome
     agreed = outcome if isinstance(outcome, Negotiated) else None
     cohorts = () if agreed is None else tuple(_cohort(trial, index, readable) for index in range(len(agreed.terms)))
     offers = tuple(offer for offer in trial.offers.values() if offer.party in readable)
     conflict = explain(trial.proposal, offers, outcome, readable=readable).conflict if isinstance(outcome, Conflict) else None
+    loosened = relaxations(trial, readable) if loosen else ()
+    outside = (set(readable) & trial.settled.data.keys()) - trial.members if loosen and agreed is not None else set()
     return Overview(
         study=trial.proposal.id,
         title=trial.proposal.title,
         day=trial.settled.day.isoformat(),
         readable=tuple(sorted(readable)),
+        invited=len(trial.proposal.invited),
         records=tuple((offer.party, offer.records) for offer in trial.offers.values()),
         cohorts=cohorts,
         out=_out(trial, agreed, readable),
+        unsigned=tuple(_refused(party, error, readable) for party, error in sorted(trial.unsigned.items())),
         value=trial.value,
         bound=0 if agreed is None else agreed.bound,
         offered=everything(trial),
         method="exact" if agreed is None else agreed.method,
         conflict=conflict,
         assumed=trial.settled.assumed,
+        relaxations=loosened,
+        unloosened=tuple(sorted(party for party in outside if not any(party in item.admits for item in loosened if item.party == party))),
     )
 
 
@@ -137,17 +165,13 @@ def _cohort(trial: Trial, index: int, readable: Collection[str]) -> Explanation:
 def _out(trial: Trial, agreed: Negotiated | None, readable: Collection[str]) -> tuple[Out, ...]:
     left = {} if agreed is None else {item.party: item for item in agreed.out}
     found = []
-    for party in sorted(set(trial.proposal.invited) - (trial.members - trial.refused.keys())):
+    for party in sorted(set(trial.proposal.invited) - trial.members):
         if party not in trial.settled.policies:
             found.append(Out(party, "", "its policy was not given"))
         elif party in trial.refused:
-            error = trial.refused[party]
-            mine = Out(party, error.clause, _sentence(f"wanted {error.wanted}, got {error.got}", error.do))
-            found.append(mine if party in readable else _hidden(party))
+            found.append(_refused(party, trial.refused[party], readable))
         elif party in left:
             found.append(_left(left[party], trial, readable))
-        else:
-            found.append(Out(party, "", "no cohort can be formed"))
     return tuple(found)
 
 
@@ -158,9 +182,7 @@ def _left(left: Left, trial: Trial, readable: Collection[str]) -> Out:
     return Out(left.party, "", f"its policy and others' leave it no place ({ANOTHER})")
 
 
-def _hidden(party: str) -> Out:
-    return Out(party, "", "declines")
-
-
-def _sentence(text: str, do: str) -> str:
-    return f"{text}; {do}" if do else text
+def _refused(party: str, error: Refused, readable: Collection[str]) -> Out:
+    if party not in readable:
+        return Out(party, "", "declines")
+    return Out(party, error.clause, f"wanted {error.wanted}, got {error.got}" + (f"; {error.do}" if error.do else ""))

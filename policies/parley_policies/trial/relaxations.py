@@ -1,8 +1,8 @@
 """Which single loosening of a reader's own clause would let the study use more data, or let the reader in: found by negotiating again.
 
-Of each clause the smallest step that helps (`loosening`), with the privacy that it costs beside the data that it gains. Loosening one policy
-never lowers the optimum, so the smallest step is found by halving. Only the reader's own policy is changed; what others would have to
-loosen is theirs to ask for. Without the search where everybody takes part with everything, and above 30 parties.
+Of each clause the smallest step that helps (`loosening`), with the privacy that it costs beside the data that it gains. Loosening one
+policy never lowers the optimum, so the smallest step is found by halving. Only the reader's own policy is changed; what others would have
+to loosen is theirs to ask for. Nothing is searched where everybody takes part with everything, or for more than 30 parties.
 """
 
 from __future__ import annotations
@@ -45,11 +45,8 @@ def relaxations(trial: Trial, readers: Collection[str]) -> tuple[Relaxation, ...
         return ()
     found = []
     for party in sorted(set(readers) & set(trial.settled.data)):
-        mine = [
-            relaxation
-            for ladder in ladders(trial.settled.policies[party].policy, around(trial, party))
-            for relaxation in _try(trial, party, ladder)
-        ]
+        policy = trial.settled.policies[party].policy
+        mine = [helpful for ladder in ladders(policy, around(trial, party)) for helpful in _try(trial, party, ladder)]
         found += sorted(mine, key=lambda item: (-item.gain, item.clause, item.after))
     return tuple(found)
 

@@ -1,9 +1,9 @@
-"""Settle what a trial needs and nobody said: members, gateway, data, day. What is not in the facts is assumed as favourably as policies let it
-be, and every assumption is listed.
+"""Settle what a trial needs and nobody said: members, gateway, data, day.
 
-Keys are throwaway: made from names, so that the same files give the same trial, and of use to nobody. Where policies pin fingerprints, the one
-that most of them pin for a party is taken for its real one and stands for the throwaway key; a policy that pins another differs, as it would
-in earnest. Nothing here reads a clock: the day of the trial is an argument.
+What is not in the facts is assumed as favourably as policies let it be, and every assumption is listed. Keys are throwaway: made from
+names, so that the same files give the same trial, and of use to nobody. Where policies pin fingerprints, the one that most of them pin for
+a party is taken for its real one and stands for the throwaway key; a policy that pins another differs, as it would in earnest. Nothing
+here reads a clock: the day of the trial is an argument.
 """
 
 from __future__ import annotations
@@ -73,10 +73,7 @@ def settle(study: StudyFile, policies: Mapping[str, PolicyFile], facts: Facts, *
     for party in sorted(study.invited):
         members[party] = settling.member(party)
         pins |= settling.pin(party)
-    pinned = {
-        party: replace(file, policy=_with_throwaway_pins(file.policy, pins, members, gateway_pin, gateway))
-        for party, file in ordered.items()
-    }
+    pinned = {party: replace(file, policy=_with_throwaway_pins(file.policy, pins, members, gateway_pin)) for party, file in ordered.items()}
     data = {party: settling.data(party) for party in ordered if party in members}
     return Settled(day, gateway, members, pinned, data, tuple(settling.assumed))
 
@@ -232,9 +229,7 @@ class _Settling:
         return OwnData(dataset, records, objectives)
 
 
-def _with_throwaway_pins(
-    policy: PrivacyPolicy, pins: Mapping[str, str], members: Directory, gateway_pin: str | None, gateway: GatewayTerms
-) -> PrivacyPolicy:
+def _with_throwaway_pins(policy: PrivacyPolicy, pins: Mapping[str, str], members: Directory, gateway_pin: str | None) -> PrivacyPolicy:
     """Return a policy whose pins of real keys are pins of the trial's; a pin that differs from the real key stays and differs."""
     fingerprints = {
         party: members[party].fingerprint if pins.get(party) == pin else pin for party, pin in policy.peers.fingerprints.items()

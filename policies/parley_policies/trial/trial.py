@@ -11,7 +11,7 @@ uphold and that are treated as if it did; without it a party that has one refuse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from parley_policies.errors import Conflict, Refused
@@ -36,8 +36,9 @@ class Trial:
     settled: Settled
     assume: frozenset[str]
     offers: Mapping[str, Offer]
-    refused: Mapping[str, Refused]  # what a party's own policy says to the study, or to the terms
+    refused: Mapping[str, Refused]  # what a party's own policy says to the study
     outcome: Negotiated | Conflict
+    unsigned: Mapping[str, Refused] = field(default_factory=dict)  # what a member's own policy says to the terms: then nothing is agreed
 
     @property
     def value(self) -> int:
@@ -91,7 +92,7 @@ def _negotiated(
         except Refused as error:
             refusals[party] = error
     trial = Trial(proposal, settled, assume, given, refusals, _outcome(proposal, settled, given))
-    return replace(trial, refused=refusals | _unsigned(trial))
+    return replace(trial, unsigned=_unsigned(trial))
 
 
 def _offer(proposal: Proposal, settled: Settled, assume: frozenset[str], party: str) -> Offer:
