@@ -154,7 +154,8 @@ MEANS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "Terms": {
             "study": _BOUND["study"],
             "proposal_digest": "digest of the signed proposal",
-            "purpose": "what the study is for, as terms of DPV",
+            "purpose": "what the study is for, as terms of DPV and DUO",
+            "taxonomy": "date and digest of the taxonomy by which members matched purpose and diseases",
             "gateway": "who carries the messages",
             "members": "in id order; the rank of a member is 1 + its index",
             "scheme": "the scheme of secure sums",

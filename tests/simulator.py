@@ -89,6 +89,7 @@ def make_terms(
         study="study",
         proposal_digest="0" * 64,
         purpose=("dpv:ScientificResearch",),
+        taxonomy="2027-01-01+0123456789abcdef",
         gateway=GatewayTerms(id="gw", key=GATEWAY_KEY.public.hex, operator="Operator", countries=("DE",)),
         members=tuple(
             MemberTerms(

@@ -8,7 +8,8 @@
     ├── Refused                this party's own policy says no: clause, wanted, got
     ├── Conflict               no value satisfies every member: field, parties
     ├── OfferInvalid           an offer that does not belong to the proposal or to whom it speaks for
-    └── AgreementInvalid       an agreement that not all of its members signed
+    ├── AgreementInvalid       an agreement that not all of its members signed
+    └── TaxonomyInvalid        the packaged taxonomy is not what it was made as
 
 Every message names the thing, what was wanted, what was got and, where it is not plain, what to do.
 """
@@ -101,3 +102,7 @@ class OfferInvalid(PolicyError):  # noqa: N818 - as MalformedError's siblings
 
 class AgreementInvalid(PolicyError):  # noqa: N818 - as MalformedError's siblings
     """An agreement that not all of its members signed, or an acceptance by somebody who is no member."""
+
+
+class TaxonomyInvalid(PolicyError):  # noqa: N818 - as its siblings
+    """A taxonomy that is no order of terms, or whose content is not the one it was made with."""

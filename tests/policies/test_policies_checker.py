@@ -85,6 +85,7 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     (("proposal_digest",), "0" * 64),
     (("purpose",), ["dpv:Marketing"]),
     (("purpose",), []),
+    (("taxonomy",), "2020-01-01+0123456789abcdef"),
     (("gateway", "id"), "gw.evil"),
     (("gateway", "key"), OTHER),
     (("gateway", "operator"), "Somebody"),

@@ -67,14 +67,19 @@ class Legal(Section):
 
 
 class Purpose(Section):
-    """What results may be used for. This version matches identifiers exactly; a prohibition wins over any grant."""
+    """What results may be used for, matched by meaning in a pinned taxonomy: narrower fits broader. A prohibition wins over any grant."""
 
-    granted: Annotated[tuple[Identifier, ...], checked("Purposes granted, as DPV or DUO identifiers.", lattice=Lattice.INTERSECTION)]
-    prohibited: Annotated[tuple[Identifier, ...], checked("Purposes prohibited; they win over any grant.", lattice=Lattice.UNION)]
+    granted: Annotated[
+        tuple[Identifier, ...], checked("Purposes granted, as DPV or DUO identifiers; narrower ones fit.", lattice=Lattice.INTERSECTION)
+    ]
+    prohibited: Annotated[
+        tuple[Identifier, ...],
+        checked("Purposes prohibited, with what is narrower and what would include them; they win over any grant.", lattice=Lattice.UNION),
+    ]
     diseases: Annotated[
         tuple[Identifier, ...],
         checked(
-            "Diseases that studies may be about; where any stand here, a study must name its own among them.",
+            "Diseases (MONDO) that studies may be about, narrower ones too; where any stand here, a study must name its own.",
             lattice=Lattice.INTERSECTION_OR_ANY,
         ),
     ] = ()

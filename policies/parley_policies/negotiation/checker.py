@@ -4,7 +4,7 @@ Pure, and the same function wherever it runs: in the party's service, in `policy
 only proposes; what it computed is not trusted. Numbered as the argument goes:
 
 1. the policy is in force, upholdable, and permits this proposal (purpose, gateway, workload, use of the model);
-2. the terms are of this proposal and of the offer that this party made, and of the gateway it knows;
+2. the terms are of this proposal, of the taxonomy it was matched by, of the offer that this party made, and of the gateway it knows;
 3. every member is invited, enrolled, has the key we know, and is one that the policy permits; those that are neither pinned nor
    trusted on first use count as conspirators: floors less those among them must still reach this party's own, and more conspirators must
    be survived;
@@ -28,6 +28,7 @@ from parley_policies.negotiation.offer import Offer, check_proposal
 from parley_policies.negotiation.proposal import PREPROCESS, SUMMARY, TRAIN, Proposal, studies_of
 from parley_policies.negotiation.terms import MIN_FLOOR, MemberTerms, SegmentTerms, StepTerms, Terms, graph_of, required_threshold
 from parley_policies.negotiation.weights import CappedSegment, is_within
+from parley_policies.taxonomy.taxonomy import Taxonomy
 
 _STEPS: Final = (PREPROCESS, TRAIN)
 
@@ -61,6 +62,7 @@ def _check_bound(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer:
         raise Refused("terms.study", f"one of {', '.join(studies_of(proposal.id))}", terms.study)
     _same("proposal_digest", digest, terms.proposal_digest)
     _same("purpose", proposal.purpose.uses, terms.purpose)
+    _same("taxonomy", Taxonomy.load().version, terms.taxonomy)
     _same("timing", timing_of(proposal), terms.timing)
     if (offer.party, offer.study, offer.proposal_digest) != (policy.party, proposal.id, digest):
         raise Refused("terms.members", f"our own offer on {proposal.id}", f"one of {offer.party} on {offer.study}")

@@ -15,6 +15,7 @@ from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.proposal import STEPS, Proposal
 from parley_policies.negotiation.terms import GatewayTerms
+from parley_policies.taxonomy.taxonomy import Taxonomy
 
 
 def check_in_force(policy: PrivacyPolicy, today: date) -> None:
@@ -32,19 +33,34 @@ def check_in_force(policy: PrivacyPolicy, today: date) -> None:
 
 
 def check_purpose(policy: PrivacyPolicy, proposal: Proposal) -> None:
-    """Return if every use and disease of the study is granted and none is prohibited; identifiers are matched exactly."""
-    purpose, asked = policy.purpose, proposal.purpose
+    """Return if every use and disease of the study is granted and none is prohibited, by meaning (`taxonomy`): narrower fits broader.
+
+    A prohibition wins over any grant, and in both directions: it refuses what is narrower, and what is broader, since a study for the
+    broader purpose could then be used for the prohibited one.
+    """
+    purpose, asked, taxonomy = policy.purpose, proposal.purpose, Taxonomy.load()
     for use in asked.uses + asked.disease:
-        if use in purpose.prohibited:
-            raise Refused("purpose.prohibited", f"none of {_list(purpose.prohibited)}", use)
+        _check_prohibited(use, purpose.prohibited, taxonomy)
     for use in asked.uses:
-        if use not in purpose.granted:
-            raise Refused("purpose.granted", f"one of {_list(purpose.granted)}", use)
+        _check_granted("purpose.granted", use, purpose.granted, taxonomy)
     if purpose.diseases and not asked.disease:
-        raise Refused("purpose.diseases", f"a study that names its disease, one of {_list(purpose.diseases)}", "none")
-    for disease in asked.disease:
-        if purpose.diseases and disease not in purpose.diseases:
-            raise Refused("purpose.diseases", f"one of {_list(purpose.diseases)}", disease)
+        raise Refused("purpose.diseases", f"a study that names its disease, one of {_terms(purpose.diseases, taxonomy)}", "none")
+    for disease in asked.disease if purpose.diseases else ():
+        _check_granted("purpose.diseases", disease, purpose.diseases, taxonomy)
+
+
+def _check_prohibited(use: str, prohibited: tuple[str, ...], taxonomy: Taxonomy) -> None:
+    for term in prohibited:
+        if taxonomy.is_a(use, term):
+            raise Refused("purpose.prohibited", f"none of {_terms(prohibited, taxonomy)}, nor what is narrower", taxonomy.says(use))
+        if taxonomy.is_a(term, use):
+            got = f"{taxonomy.says(use)}, which includes {taxonomy.says(term)}"
+            raise Refused("purpose.prohibited", f"nothing that includes {taxonomy.says(term)}", got, "name a narrower purpose")
+
+
+def _check_granted(clause: str, use: str, granted: tuple[str, ...], taxonomy: Taxonomy) -> None:
+    if not any(taxonomy.is_a(use, term) for term in granted):
+        raise Refused(clause, f"one of {_terms(granted, taxonomy)}, or narrower", taxonomy.says(use))
 
 
 def check_gateway(policy: PrivacyPolicy, gateway: GatewayTerms, fingerprint: str) -> None:
@@ -153,6 +169,10 @@ def check_invited(policy: PrivacyPolicy, proposal: Proposal) -> None:
     """Return if this party was invited."""
     if policy.party not in proposal.invited:
         raise Refused("identity.party", f"an invitation of {policy.party}", f"{len(proposal.invited)} others")
+
+
+def _terms(values: Iterable[str], taxonomy: Taxonomy) -> str:
+    return _list(map(taxonomy.says, values))
 
 
 def _list(values: Iterable[str]) -> str:

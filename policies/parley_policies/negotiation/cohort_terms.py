@@ -30,6 +30,7 @@ from parley_policies.negotiation.terms import (
     required_threshold,
 )
 from parley_policies.negotiation.weights import CappedSegment, fitted, wanted_weights
+from parley_policies.taxonomy.taxonomy import Taxonomy
 
 HONEST_BESIDE_ONE: Final = 2  # a floor holds every conspirator, one honest member, and another that it hides among
 SECONDS_AN_HOUR: Final = 3_600
@@ -59,6 +60,7 @@ def terms_of(proposal: Proposal, cohort: tuple[Offer, ...], members: Directory, 
         study=study,
         proposal_digest=proposal.digest(),
         purpose=proposal.purpose.uses,
+        taxonomy=Taxonomy.load().version,
         gateway=gateway,
         members=tuple(_member(offer, members, weights[offer.party]) for offer in cohort),
         scheme=_scheme(proposal, cohort, bounds),

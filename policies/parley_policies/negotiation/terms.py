@@ -15,6 +15,8 @@ from parley_crypto.neighbours import plan
 from parley_crypto.statement import Document, Statement
 from pydantic import AfterValidator, Field, model_validator
 
+from parley_policies.taxonomy.taxonomy import TaxonomyVersion
+
 PartyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 StudyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 SegmentName = Annotated[str, Field(pattern=r"^[a-z]+(:[a-z0-9_]{1,63})?$", max_length=80)]
@@ -134,6 +136,7 @@ class Terms(Statement):
     study: StudyId
     proposal_digest: Sha256  # of the signed study file, with columns, model and model_use
     purpose: tuple[str, ...]
+    taxonomy: TaxonomyVersion  # by which members matched purpose and diseases
     gateway: GatewayTerms
     members: tuple[MemberTerms, ...]  # in id order; rank = 1 + index
     scheme: Literal["masked"]

@@ -1,0 +1,1 @@
+"""The pinned taxonomy by whose terms purposes and diseases are matched."""
