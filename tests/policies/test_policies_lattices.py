@@ -80,7 +80,10 @@ def test_within_is_a_partial_order_below_both(name: str, data: st.DataObject) ->
     [
         (Lattice.COUNTRIES, ("EU",), ("EEA",)),
         (Lattice.COUNTRIES, ("DE", "NO"), ("EEA", "US")),
-        (Lattice.INTERSECTION_OR_ANY, ("MONDO:0005252",), ()),
+        (Lattice.MEANING, ("dpv:ScientificResearch",), ("dpv:ResearchAndDevelopment", "DUO:0000006")),
+        (Lattice.MEANING_OR_ANY, ("MONDO:0005252",), ()),
+        (Lattice.MEANING_OR_ANY, ("MONDO:0005009",), ("MONDO:0005252",)),
+        (Lattice.PROHIBITED, ("dpv:Marketing", "text:sale"), ("dpv:Advertising", "text:sale")),
         (Lattice.LARGEST, None, 10_000),
         (Lattice.SMALLEST, 10_000, None),
         (Lattice.FLOORS, {"trunk": 3}, 3),
@@ -117,6 +120,7 @@ def test_stricter_values_are_within_laxer_ones(lattice: Lattice, stricter: objec
     ("lattice", "one", "other", "both"),
     [
         (Lattice.COARSEST, "rounded:100", "rounded:30", "rounded:300"),
+        (Lattice.MEANING, ("dpv:CommercialPurpose",), ("dpv:ResearchAndDevelopment",), ("dpv:CommercialResearch",)),
         (Lattice.METRICS, "sum-only", MetricReaders(to=("role:auditor",)), "none"),
         (Lattice.TABLE, ClipRange(min=0.1, max=1.0), ClipRange(min=2.0, max=3.0), None),
         (Lattice.TABLE, ClipRange(min=0.1, max=2.0), ClipRange(min=0.5, max=3.0), ClipRange(min=0.5, max=2.0)),
@@ -132,9 +136,9 @@ def test_what_does_not_fit_together_meets_in_the_strictest(lattice: Lattice, one
 
 
 def test_lists_without_a_common_value_do_not_become_any() -> None:
-    nothing = combined(Lattice.INTERSECTION_OR_ANY, ("MONDO:1",), ("MONDO:2",))
+    nothing = combined(Lattice.MEANING_OR_ANY, ("MONDO:1",), ("MONDO:2",))
     assert nothing == frozenset()
-    assert combined(Lattice.INTERSECTION_OR_ANY, nothing, ()) == frozenset()
+    assert combined(Lattice.MEANING_OR_ANY, nothing, ()) == frozenset()
 
 
 def test_every_scale_names_each_word_of_its_clause_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parley_policies.errors import Refused, TaxonomyInvalid
+from parley_policies.model.lattices import Lattice, combined
 from parley_policies.negotiation.clauses import check_purpose
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.taxonomy.taxonomy import SCHEMA, Taxonomy, content_digest
@@ -164,7 +165,7 @@ def test_a_narrower_purpose_fits() -> None:
 def test_a_broader_purpose_than_a_prohibited_one_is_refused_with_advice() -> None:
     refused = refusal(("dpv:ResearchAndDevelopment",), ("dpv:ResearchAndDevelopment",), ("dpv:CommercialResearch",))
     assert refused is not None
-    assert (refused.clause, refused.do) == ("purpose.prohibited", "name a narrower purpose")
+    assert (refused.clause, refused.do) == ("purpose.prohibited", "name a narrower one")
     assert refusal(("dpv:ScientificResearch",), ("dpv:ResearchAndDevelopment",), ("dpv:CommercialResearch",)) is None
 
 
@@ -189,12 +190,29 @@ def test_a_narrower_disease_fits_and_a_broader_does_not() -> None:
     assert of("MONDO:0005148") is None
 
 
+def test_a_purpose_that_includes_a_part_of_a_prohibited_one_is_refused() -> None:
+    refused = refusal(("dpv:ResearchAndDevelopment",), ("dpv:Purpose",), ("dpv:CommercialPurpose",))
+    assert refused is not None
+    assert (
+        refused.got == "dpv:ResearchAndDevelopment (Research and Development), which includes dpv:CommercialResearch (Commercial Research)"
+    )
+
+
+@given(several, several, purposes)
+def test_the_meet_of_two_policies_permits_what_both_permit(one: tuple[str, ...], other: tuple[str, ...], use: str) -> None:
+    both = tuple(combined(Lattice.MEANING, one, other))
+    assert (refusal((use,), both) is None) == (refusal((use,), one) is None and refusal((use,), other) is None)
+    forbidden = tuple(combined(Lattice.PROHIBITED, one, other))
+    assert (refusal((use,), (use,), forbidden) is None) == all(refusal((use,), (use,), each) is None for each in (one, other))
+
+
 @given(st.lists(purposes, min_size=1, max_size=3, unique=True).map(tuple), several, several, st.data())
 def test_a_prohibition_always_wins(
     uses: tuple[str, ...], granted: tuple[str, ...], prohibited: tuple[str, ...], data: st.DataObject
 ) -> None:
     use = data.draw(st.sampled_from(uses))
-    touching = [term for term in TERMS + UNKNOWN if TAXONOMY.is_a(use, term) or TAXONOMY.is_a(term, use)]
+    inside = [term for term in TERMS + UNKNOWN if TAXONOMY.is_a(term, use)]
+    touching = [term for term in TERMS + UNKNOWN if any(TAXONOMY.is_a(part, term) for part in inside)]
     refused = refusal(uses, (*granted, *uses), (*prohibited, data.draw(st.sampled_from(touching))))
     assert refused is not None
     assert refused.clause == "purpose.prohibited"

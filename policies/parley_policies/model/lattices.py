@@ -12,6 +12,8 @@ itself) are never combined: `Lattice.OWN`.
     (60, True)
     >>> is_within(Lattice.COUNTRIES, ("DE", "FR"), ("EU",)), is_within(Lattice.COUNTRIES, ("EEA",), ("EU",))
     (True, False)
+    >>> is_within(Lattice.MEANING, ("dpv:ScientificResearch",), ("dpv:ResearchAndDevelopment",))  # narrower fits broader
+    True
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from parley_policies.model.countries import expanded
 from parley_policies.model.hours import Hours
+from parley_policies.taxonomy.taxonomy import Taxonomy
 
 LATTICE_KEY: Final = "lattice"
 EVERY_SEGMENT: Final = "*"
@@ -39,9 +42,11 @@ class Lattice(StrEnum):
 
     OWN = "this party's own: never combined"
     INTERSECTION = "what both permit"
-    INTERSECTION_OR_ANY = "what both permit; empty, any"
+    MEANING = "what both permit, by meaning"
+    MEANING_OR_ANY = "what both permit, by meaning; empty, any"
     COUNTRIES = "countries that both permit"
     UNION = "what either asks for"
+    PROHIBITED = "what either prohibits, by meaning"
     SMALLEST = "the smaller; absent, no limit"
     LARGEST = "the larger; absent, more than any number"
     EITHER = "true if either"
@@ -125,13 +130,21 @@ def _scale(words: tuple[str, ...]) -> _Meet:
     return _Meet(_itself, lambda one, other: max(one, other, key=words.index))
 
 
-def _any_or(values: Iterable[Any] | None) -> frozenset[Any] | None:
+def _widest(terms: Iterable[str]) -> frozenset[str]:
+    return Taxonomy.load().widest(terms)
+
+
+def _meant_by_both(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    return Taxonomy.load().common(one, other)
+
+
+def _any_or_widest(terms: Iterable[str] | None) -> frozenset[str] | None:
     """Return what is permitted; None for anything. An empty frozen set is a normal value: two lists had nothing in common."""
-    return values if isinstance(values, frozenset) else frozenset(values or ()) or None
+    return terms if isinstance(terms, frozenset) else _widest(terms or ()) or None
 
 
-def _in_both(one: frozenset[Any] | None, other: frozenset[Any] | None) -> frozenset[Any] | None:
-    return other if one is None else one if other is None else one & other
+def _any_meant_by_both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return other if one is None else one if other is None else _meant_by_both(one, other)
 
 
 def _countries(names: Iterable[str]) -> frozenset[str]:
@@ -226,9 +239,11 @@ def _table_of_both(one: BaseModel | None, other: BaseModel | None) -> BaseModel 
 
 _MEETS: Final[Mapping[Lattice, _Meet]] = {
     Lattice.INTERSECTION: _Meet(frozenset, lambda one, other: one & other),
-    Lattice.INTERSECTION_OR_ANY: _Meet(_any_or, _in_both),
+    Lattice.MEANING: _Meet(_widest, _meant_by_both),
+    Lattice.MEANING_OR_ANY: _Meet(_any_or_widest, _any_meant_by_both),
     Lattice.COUNTRIES: _Meet(_countries, lambda one, other: one & other),
     Lattice.UNION: _Meet(frozenset, lambda one, other: one | other),
+    Lattice.PROHIBITED: _Meet(_widest, lambda one, other: _widest(one | other)),
     Lattice.SMALLEST: _Meet(_itself, _smaller),
     Lattice.LARGEST: _Meet(_itself, _larger),
     Lattice.EITHER: _Meet(_itself, lambda one, other: one or other),

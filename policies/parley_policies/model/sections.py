@@ -70,17 +70,19 @@ class Purpose(Section):
     """What results may be used for, matched by meaning in a pinned taxonomy: narrower fits broader. A prohibition wins over any grant."""
 
     granted: Annotated[
-        tuple[Identifier, ...], checked("Purposes granted, as DPV or DUO identifiers; narrower ones fit.", lattice=Lattice.INTERSECTION)
+        tuple[Identifier, ...], checked("Purposes granted, as DPV or DUO identifiers; narrower ones fit.", lattice=Lattice.MEANING)
     ]
     prohibited: Annotated[
         tuple[Identifier, ...],
-        checked("Purposes prohibited, with what is narrower and what would include them; they win over any grant.", lattice=Lattice.UNION),
+        checked(
+            "Purposes prohibited, with what is narrower and what would include them; they win over any grant.", lattice=Lattice.PROHIBITED
+        ),
     ]
     diseases: Annotated[
         tuple[Identifier, ...],
         checked(
             "Diseases (MONDO) that studies may be about, narrower ones too; where any stand here, a study must name its own.",
-            lattice=Lattice.INTERSECTION_OR_ANY,
+            lattice=Lattice.MEANING_OR_ANY,
         ),
     ] = ()
 

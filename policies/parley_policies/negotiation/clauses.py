@@ -35,8 +35,8 @@ def check_in_force(policy: PrivacyPolicy, today: date) -> None:
 def check_purpose(policy: PrivacyPolicy, proposal: Proposal) -> None:
     """Return if every use and disease of the study is granted and none is prohibited, by meaning (`taxonomy`): narrower fits broader.
 
-    A prohibition wins over any grant, and in both directions: it refuses what is narrower, and what is broader, since a study for the
-    broader purpose could then be used for the prohibited one.
+    A prohibition wins over any grant. It refuses what is narrower, and whatever includes something that it prohibits, since a study for
+    the broader purpose could then be used for that.
     """
     purpose, asked, taxonomy = policy.purpose, proposal.purpose, Taxonomy.load()
     for use in asked.uses + asked.disease:
@@ -53,9 +53,9 @@ def _check_prohibited(use: str, prohibited: tuple[str, ...], taxonomy: Taxonomy)
     for term in prohibited:
         if taxonomy.is_a(use, term):
             raise Refused("purpose.prohibited", f"none of {_terms(prohibited, taxonomy)}, nor what is narrower", taxonomy.says(use))
-        if taxonomy.is_a(term, use):
-            got = f"{taxonomy.says(use)}, which includes {taxonomy.says(term)}"
-            raise Refused("purpose.prohibited", f"nothing that includes {taxonomy.says(term)}", got, "name a narrower purpose")
+        if common := taxonomy.common((use,), (term,)):
+            got = f"{taxonomy.says(use)}, which includes {_terms(sorted(common), taxonomy)}"
+            raise Refused("purpose.prohibited", f"nothing that includes {taxonomy.says(term)}, or a part of it", got, "name a narrower one")
 
 
 def _check_granted(clause: str, use: str, granted: tuple[str, ...], taxonomy: Taxonomy) -> None:

@@ -75,6 +75,7 @@ class Taxonomy:
     vocabularies: Mapping[str, Vocabulary] = field(repr=False)
     labels: Mapping[str, str] = field(repr=False)
     _above: Mapping[str, frozenset[str]] = field(repr=False)  # a term -> itself and everything broader
+    _below: Mapping[str, frozenset[str]] = field(repr=False)  # a term -> itself and everything narrower
 
     @staticmethod
     def load() -> Taxonomy:
@@ -91,16 +92,30 @@ class Taxonomy:
             raise TaxonomyInvalid(f"taxonomy: wanted a file {SCHEMA}, got {error.errors(include_url=False)[0]['msg']}") from error
         if stated != file.sha256:
             raise TaxonomyInvalid(f"taxonomy: wanted content with sha256 {file.sha256}, got {stated}; install the package again")
+        above = _closure({term: entry.broader for term, entry in file.terms.items()})
         return Taxonomy(
             version=f"{file.date}+{file.sha256[:_DIGITS]}",
             vocabularies=file.vocabularies,
             labels={term: entry.label for term, entry in file.terms.items()},
-            _above=_closure({term: entry.broader for term, entry in file.terms.items()}),
+            _above=above,
+            _below={term: frozenset(other for other in above if term in above[other]) for term in above},
         )
 
     def is_a(self, narrow: str, broad: str) -> bool:
         """Whether `narrow` is `broad` or narrower than it. A term that the taxonomy does not know is narrower than nothing but itself."""
         return narrow == broad or broad in self._above.get(narrow, ())
+
+    def widest(self, terms: Iterable[str]) -> frozenset[str]:
+        """Return those of `terms` that are narrower than no other of them: what grants, or prohibits, the same in fewest words."""
+        given = frozenset(terms)
+        return frozenset(term for term in given if not self._above.get(term, frozenset()) & given - {term})
+
+    def common(self, one: Iterable[str], other: Iterable[str]) -> frozenset[str]:
+        """Return the widest terms that are one of `one` or narrower, and one of `other` or narrower: what two grants have in common."""
+        return self.widest(self._down(one) & self._down(other))
+
+    def _down(self, terms: Iterable[str]) -> frozenset[str]:
+        return frozenset[str]().union(*(self._below.get(term, {term}) for term in terms))
 
     def knows(self, term: str) -> bool:
         """Whether the taxonomy holds a term, so that it is matched by meaning."""
