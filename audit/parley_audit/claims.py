@@ -58,7 +58,7 @@ def unproven(
         )
     if party is not None:
         lines.append(
-            f"Anything about studies that {party} was not invited to, and what other parties are recorded to have sent: the gateway showed "
+            f"Anything about studies that {party} has no part in, and what other parties are recorded to have sent: the gateway showed "
             f"{party} only the hashes of those leaves. That no leaf which concerns {party}, such as the end of a study, is among them."
         )
     if gateway_given is False:

@@ -72,6 +72,7 @@ EXIT_OF: Final = MappingProxyType(
         Slug.INVITE_EXPIRED: ExitCode.NOT_ENTITLED,
         Slug.INVITE_USED: ExitCode.NOT_ENTITLED,
         Slug.DATA_MISMATCH: ExitCode.DATA,
+        Slug.TOO_MANY_PROPOSALS: ExitCode.STATE,
         Slug.WRONG_STATE: ExitCode.STATE,
         Slug.CONFLICT: ExitCode.STATE,
         Slug.LOCKED: ExitCode.STATE,

@@ -25,7 +25,6 @@ from parley_service.errors import ConfigError
 from parley_service.sealedfile import write_atomic
 
 from parley.output import Facts, Table, as_cell
-from parley.policy_try import try_policies
 from parley.session import Session, UsageError, session_of
 
 app = typer.Typer(help="What a party permits.")
@@ -69,9 +68,6 @@ def show(
         Facts({"policy": loaded.name, "party": loaded.policy.party, "digest": f"sha256:{loaded.digest}"}),
         Table(("clause", "value", "unit", "", "upheld"), cells),
     )
-
-
-app.command("try")(try_policies)
 
 
 @app.command()

@@ -25,6 +25,7 @@ from parley_crypto.keys import SigningKey
 from parley_policies.negotiation.terms import GatewayTerms
 from parley_protocol.limits import KIB, MIB, STOP_SECONDS
 from parley_protocol.negotiation import StudyState
+from parley_protocol.pacing import paces
 from parley_protocol.problems import Slug
 from parley_protocol.records import GatewayRecord, Subprocessor
 from parley_service.auth import Audience, TokenVerifier, new_instance
@@ -98,7 +99,7 @@ class GatewayService:
         self._config: Final = config
         self._key: Final = key
         self._environ: Final = environ
-        self._clock: Final = clock
+        self.clock: Final = clock
         self._stack: Final = contextlib.AsyncExitStack()
         self.failed: Final = asyncio.Event()
         self.failure: ServiceError | None = None
@@ -141,29 +142,30 @@ class GatewayService:
 
     def _desk(self, store: GatewayStore, stored: Stored, log: TransparencyLog) -> Desk:
         inbox = Inbox(store, stored.last_message)
-        journal = Journal(store, inbox, log, last_message=stored.last_message, clock=self._clock, on_failure=self._fail)
+        journal = Journal(store, inbox, log, last_message=stored.last_message, clock=self.clock, on_failure=self._fail)
         identity = GatewayIdentity(self._config.gateway.id, self._config.gateway.public_url, self._key.public, log.origin)
         members = Members(
             journal,
             self._key,
             identity,
-            clock=self._clock,
+            clock=self.clock,
             most=self._config.limits.max_parties,
             members=stored.members,
             invites=stored.invites,
             keys=stored.keys,
         )
         return Desk(
-            clock=self._clock,
+            clock=self.clock,
             journal=journal,
             inbox=inbox,
-            presence=Presence(self._clock()),
+            presence=Presence(self.clock()),
             members=members,
-            intake=Intake(self._config.store.spool, upload_bytes=self._config.limits.upload_bytes, clock=self._clock),
+            intake=Intake(self._config.store.spool, upload_bytes=self._config.limits.upload_bytes, clock=self.clock),
             key=self._key,
             gateway=gateway_terms(self._config, self._key),
             metrics=Metrics(),
             sums=data_folder(self._config) / "sums",
+            paces=paces(self._config.limits.proposals_a_day_per_sponsor, self._config.limits.proposals_a_month_per_sponsor),
             on_failure=self._fail,
         )
 

@@ -24,6 +24,10 @@ from parley_protocol.limits import (
     MIB,
     PARTIES,
     PARTIES_MAX,
+    PROPOSALS_A_DAY,
+    PROPOSALS_A_DAY_MAX,
+    PROPOSALS_A_MONTH,
+    PROPOSALS_A_MONTH_MAX,
     REQUESTS_PER_SECOND_PER_PARTY,
     UPLOAD_BYTES,
     UPLOAD_BYTES_MAX,
@@ -151,6 +155,8 @@ class Limits(Table):
     long_poll_seconds: Annotated[int, Field(ge=1, le=LONG_POLL_SECONDS_MAX)] = LONG_POLL_SECONDS
     max_parties: Annotated[int, Field(ge=2, le=PARTIES_MAX)] = PARTIES
     requests_per_second_per_party: Annotated[int, Field(ge=1, le=10_000)] = REQUESTS_PER_SECOND_PER_PARTY
+    proposals_a_day_per_sponsor: Annotated[int, Field(ge=1, le=PROPOSALS_A_DAY_MAX)] = PROPOSALS_A_DAY
+    proposals_a_month_per_sponsor: Annotated[int, Field(ge=1, le=PROPOSALS_A_MONTH_MAX)] = PROPOSALS_A_MONTH
 
     @property
     def upload_bytes(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parley_crypto.keys import SigningKey
 from parley_policies.negotiation.terms import GatewayTerms
+from parley_protocol.pacing import Pace
 from parley_service.errors import ServiceError
 
 from parley_gateway.enrolment import Members
@@ -32,4 +33,5 @@ class Desk:
     gateway: GatewayTerms
     metrics: Metrics
     sums: Path
+    paces: tuple[Pace, ...]  # how often a sponsor may propose
     on_failure: Callable[[ServiceError], None]

@@ -79,6 +79,7 @@ class StudyEntry:
     stop: str  # a member's STOP, an envelope, that waits until the round is finished
     leaf: int  # index of the agreement in the log; -1 before there is one
     changed_at: float
+    proposed_at: float  # when the proposal came; of a study that another one was split into, 0
 
 
 @dataclass(frozen=True, slots=True)

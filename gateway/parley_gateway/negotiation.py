@@ -3,6 +3,10 @@
 The gateway only proposes: terms are computed by the same pure code that every party runs (`parley_policies.negotiation.cohorts`), and
 nothing counts before every member has signed exactly these terms. Every post is verified against the identity key that the party enrolled
 with. Each method takes one verified step in a draft that the caller records, or raises and changes nothing.
+
+A study may split into several cohorts: the first keeps its record, each further one gets a record of its own, with the offers of its
+members, in the same draft. Who is in none is told so in that draft too, in words that are the same whatever the reason. What parties are
+told names nobody's clause; the exact reasons stand in the study's notes, for the operator, who holds the offers anyway.
 """
 
 from __future__ import annotations
@@ -21,12 +25,25 @@ from parley_policies.negotiation.agreement import Agreement, Refusal, assemble, 
 from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.offer import Decline, Offer
+from parley_policies.negotiation.outcome import Negotiated
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.keyparts import KeyPart, check_boxes, graph_seed, read_key_part, with_path
-from parley_protocol.negotiation import AcceptPost, Finalized, Move, StudyRequest, StudyState, Terminated, TermsProposed, require_move
+from parley_protocol.negotiation import (
+    LEFT_OUT,
+    NO_TERMS,
+    AcceptPost,
+    Finalized,
+    Move,
+    StudyRequest,
+    StudyState,
+    Terminated,
+    TermsProposed,
+    require_move,
+    starter_of,
+)
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange, StudyEvent
 from parley_protocol.relays import LogProof
@@ -61,8 +78,13 @@ class StudyRecord:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The members of the terms, or before there are terms the invited parties."""
+        """The members of the terms, or before there are terms the invited parties: whom the study concerns, and nobody else."""
         return tuple(m.party for m in self.terms.members) if self.terms else self.proposal.invited
+
+    @property
+    def starter(self) -> str:
+        """Who may start it, or take it back: the sponsor, or the first member of a cohort that the sponsor is not in."""
+        return starter_of(self.terms, self.entry.sponsor) if self.terms else self.entry.sponsor
 
     def key_parts(self, terms: Terms) -> dict[str, KeyPart]:
         """Return the key parts of all members, who have all accepted; each was checked when it came."""
@@ -83,7 +105,7 @@ class StudyRecord:
             case StudyState.AGREED | StudyState.VERIFIED:
                 lacking = [party for party in self.members if not self.answers[party].accepted]
             case StudyState.FINALIZED:
-                lacking = [self.entry.sponsor]
+                lacking = [self.starter]
             case _:
                 lacking = []
         return tuple(sorted(lacking))
@@ -145,6 +167,7 @@ class Negotiation:
             stop="",
             leaf=-1,
             changed_at=draft.now,
+            proposed_at=draft.now,
         )
         record = StudyRecord(entry, proposal)
         draft.entries.studies.append(entry)
@@ -160,24 +183,24 @@ class Negotiation:
 
     # offers
 
-    def offer(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
-        """Take an offer; with the last answer, compute terms."""
+    def offer(self, draft: Draft, record: StudyRecord, party: str, text: str) -> tuple[StudyRecord, ...]:
+        """Take an offer; with the last answer, compute terms. Returns the records of further cohorts."""
         envelope, offer = self.read(party, text, Offer)
         self._require_answerable(record, party, offer.party, offer.study, offer.proposal_digest)
         state = require_move(record.state, Move.OFFER, record.id)
         record.answer(draft, replace(record.answers[party], offer=envelope.dump().decode()))
         record.change(draft, state)
         draft.note(record.id, f"{party} made an offer")
-        self._compute_if_answered(draft, record)
+        return self._compute(draft, record) if not record.waits_for() else ()
 
-    def decline(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
-        """Take a decline; with the last answer, compute terms."""
+    def decline(self, draft: Draft, record: StudyRecord, party: str, text: str) -> tuple[StudyRecord, ...]:
+        """Take a decline; with the last answer, compute terms. Returns the records of further cohorts."""
         _, decline = self.read(party, text, Decline)
         self._require_answerable(record, party, decline.party, decline.study, decline.proposal_digest)
         record.change(draft, require_move(record.state, Move.DECLINE, record.id))
         record.answer(draft, replace(record.answers[party], declined=True))
         draft.note(record.id, f"{party} declined")
-        self._compute_if_answered(draft, record)
+        return self._compute(draft, record) if not record.waits_for() else ()
 
     def _require_answerable(self, record: StudyRecord, party: str, author: str, study: str, proposal: str) -> None:
         got, wanted = (author, study, proposal), (party, record.id, record.proposal.digest())
@@ -194,38 +217,53 @@ class Negotiation:
                 got="a later one",
             )
 
-    def _compute_if_answered(self, draft: Draft, record: StudyRecord) -> None:
-        if not record.waits_for():
-            self._compute(draft, record)
-
     def is_due(self, record: StudyRecord) -> bool:
         """Whether the day for answers is over, and terms are to be computed from those that came."""
         waits = record.state in {StudyState.REQUESTED, StudyState.OFFERED}
         return waits and self._today() > record.proposal.wishes.answer_by
 
-    def close_answers(self, draft: Draft, record: StudyRecord) -> None:
-        """Compute terms from the offers that came in time."""
+    def close_answers(self, draft: Draft, record: StudyRecord) -> tuple[StudyRecord, ...]:
+        """Compute terms from the offers that came in time. Returns the records of further cohorts."""
         draft.note(record.id, f"the day for answers is over; none came of {', '.join(record.waits_for())}")
-        self._compute(draft, record)
+        return self._compute(draft, record)
 
-    def _compute(self, draft: Draft, record: StudyRecord) -> None:
+    def _compute(self, draft: Draft, record: StudyRecord) -> tuple[StudyRecord, ...]:
         directory = self.directory(record)  # without those revoked since they answered
         offers = [Offer.parse(load_envelope(a.offer, "offer").payload) for a in record.answers.values() if a.offer and a.party in directory]
         if not offers:
-            self.terminate(draft, record, "nobody made an offer")
-            return
+            draft.note(record.id, "nobody made an offer")
+            self.terminate(draft, record, NO_TERMS)
+            return ()
         try:
-            terms = negotiate(record.proposal, offers, directory, self._desk.gateway).terms[0]
+            negotiated = negotiate(record.proposal, offers, directory, self._desk.gateway)
         except (Conflict, OfferInvalid) as conflict:
-            self.terminate(draft, record, f"no terms satisfy every policy: {conflict}")
-            return
-        record.terms = terms
+            draft.note(record.id, f"no terms: {conflict}")
+            self.terminate(draft, record, NO_TERMS)
+            return ()
+        draft.note(record.id, _result(negotiated))
+        cohorts = [self._split_off(draft, record, terms) for terms in negotiated.terms[1:]]
+        self._agree(draft, record, negotiated.terms[0])
+        chosen = {party for cohort in (record, *cohorts) for party in cohort.members}
+        left_out = [party for party in record.proposal.invited if party not in chosen]
+        draft.send(left_out, Move.TERMINATED, record.id, Terminated(reason=LEFT_OUT))
+        return tuple(cohorts)
+
+    def _split_off(self, draft: Draft, record: StudyRecord, terms: Terms) -> StudyRecord:
+        """Make the record of a further cohort, with its members' offers, and propose its terms to them."""
+        entry = replace(record.entry, study=terms.study, state=StudyState.OFFERED.value, proposed_at=0.0)
+        cohort = StudyRecord(entry, record.proposal)
+        for member in terms.members:
+            cohort.answer(draft, replace(record.answers[member.party], study=cohort.id))
+        draft.note(record.id, f"{', '.join(sorted(cohort.answers))} go on as {cohort.id}")
+        self._agree(draft, cohort, terms)
+        return cohort
+
+    def _agree(self, draft: Draft, record: StudyRecord, terms: Terms) -> None:
+        state = require_move(record.state, Move.TERMS, record.id)
         unsigned = Envelope(Terms.kind, terms.canonical(), ())
-        record.entry = replace(record.entry, agreement=unsigned.dump().decode())
-        record.change(draft, require_move(record.state, Move.TERMS, record.id))
+        record.terms, record.entry = terms, replace(record.entry, agreement=unsigned.dump().decode())
+        record.change(draft, state)
         draft.send(record.members, Move.TERMS, record.id, TermsProposed(terms=terms.canonical().decode()))
-        others = [party for party in record.proposal.invited if party not in record.members]
-        draft.send(others, Move.TERMINATED, record.id, Terminated(reason="the study goes on without this party"))
         draft.note(record.id, f"terms {terms.digest()[:16]}… proposed to {', '.join(record.members)}")
 
     def directory(self, record: StudyRecord) -> Directory:
@@ -317,7 +355,7 @@ class Negotiation:
     # no agreement
 
     def terminate(self, draft: Draft, record: StudyRecord, reason: str, event: Envelope | None = None) -> None:
-        """End the negotiation, in the log and for everyone invited. `event` is the sponsor's own statement, where it ends it."""
+        """End the negotiation, in the log and for everyone whom it concerns. `event` is the sponsor's own statement, where it ends it."""
         parties = record.members
         shown = reason[:2_000]
         record.change(draft, require_move(record.state, Move.TERMINATED, record.id), reason=shown)
@@ -336,3 +374,9 @@ class Negotiation:
         draft.append(event)
         draft.send(parties, Move.TERMINATED, record.id, Terminated(reason=shown))
         draft.note(record.id, f"ended without an agreement: {shown}")
+
+
+def _result(negotiated: Negotiated) -> str:
+    """Say for the operator how good the choice is, and who is left out and why."""
+    used = f"{negotiated.value:,} records × parts used, at most {negotiated.bound:,} possible ({negotiated.method})"
+    return "; ".join([used, *(f"{left.party} is left out: {left.clause}, {left.why}" for left in negotiated.out)])

@@ -65,7 +65,7 @@ def member(config: GatewayConfig, environ: Mapping[str, str], party: str) -> dic
     stored = read_everything(store_path(config, environ))
     for found in stored.members:
         if found.party == party:
-            studies = [entry.study for entry in stored.studies if party in _proposal(entry).invited]
+            studies = [entry.study for entry in stored.studies if party in _concerned(entry)]
             return _member(found) | {"enrolment": found.enrolment, "leaf": found.leaf, "studies": studies}
     raise RequestError(f"party {party!r} is not enrolled here", problem=Slug.NOT_FOUND)
 
@@ -164,6 +164,12 @@ def _study(entry: StudyEntry, stored: Stored) -> dict[str, Any]:
 
 def _proposal(entry: StudyEntry) -> Proposal:
     return Proposal.parse(load_envelope(entry.proposal, "proposal").payload)
+
+
+def _concerned(entry: StudyEntry) -> tuple[str, ...]:
+    """Return the members of a study's terms, or before there are terms the invited parties."""
+    terms = _terms(entry)
+    return _proposal(entry).invited if terms is None else tuple(member.party for member in terms.members)
 
 
 def _terms(entry: StudyEntry) -> Terms | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import STUDIES_PER_PARTY
 from parley_protocol.messages import Manifest
 from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, AcceptPost, Changed, Move, StudyState, load_move, require_move
+from parley_protocol.pacing import check_pace
 from parley_protocol.phases import Event
 from parley_protocol.problems import Slug
 from parley_protocol.records import RECORD, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
@@ -129,7 +131,7 @@ class Studies:
                 self._rounds[record.id].tick()
             elif self._negotiation.is_due(record):
                 draft = self._desk.journal.draft()
-                self._negotiation.close_answers(draft, record)
+                self._adopt(self._negotiation.close_answers(draft, record))
                 self._desk.journal.record(draft)
 
     # posts
@@ -187,11 +189,20 @@ class Studies:
         return rounds
 
     def find(self, party: str, study: str) -> StudyRecord:
-        """Return a study that `party` may see; RequestError otherwise, the same whether it exists or not."""
+        """Return a study that concerns `party`; RequestError otherwise, the same whether it exists or not."""
         record = self._records.get(study)
-        if record is None or party not in record.proposal.invited:
+        if record is None or party not in record.members:
             raise RequestError(f"study {study!r} is not known here, or not to {party}", problem=Slug.UNKNOWN_STUDY)
         return record
+
+    def _asked(self, party: str, study: str) -> StudyRecord:
+        """Return a study that `party` was asked to answer, also where its answer comes too late; RequestError otherwise."""
+        record = self._records.get(study)
+        return record if record is not None and party in record.answers else self.find(party, study)
+
+    def _adopt(self, cohorts: Iterable[StudyRecord]) -> None:
+        """Take over the records of further cohorts of a study that split."""
+        self._records |= {cohort.id: cohort for cohort in cohorts}
 
     def _take(self, draft: Draft, party: str, kind: str, study: str, post: Post) -> None:
         text = post.statement
@@ -201,12 +212,12 @@ class Studies:
         if kind == Move.PROPOSE:
             self._propose(draft, party, study, text)
             return
-        record = self.find(party, study)
+        record = self._asked(party, study) if kind in {Move.OFFER, Move.DECLINE} else self.find(party, study)
         match Move(kind):
             case Move.OFFER:
-                self._negotiation.offer(draft, record, party, text)
+                self._adopt(self._negotiation.offer(draft, record, party, text))
             case Move.DECLINE:
-                self._negotiation.decline(draft, record, party, text)
+                self._adopt(self._negotiation.decline(draft, record, party, text))
             case Move.ACCEPT:
                 self._negotiation.accept(draft, record, party, _acceptance(post))
                 if record.state is StudyState.FINALIZED:
@@ -227,7 +238,7 @@ class Studies:
             author, about = activated.party, ""
         else:
             envelope, offered = self._negotiation.read(party, text, OfferRecord)
-            author, about = offered.party, self.find(party, offered.study).id
+            author, about = offered.party, self._asked(party, offered.study).id
         if (author, about) != (party, study):
             raise RemoteProtocolError("record", wanted=f"one of {party} about {study!r}", got=f"one of {author} about {about!r}")
         draft.append(envelope)
@@ -238,6 +249,8 @@ class Studies:
             raise RequestError(f"{party} sponsors too many studies at once", problem=Slug.CONFLICT, wanted=f"at most {STUDIES_PER_PARTY}")
         if study in self._records:
             raise RequestError(f"study {study}: this id was used before", problem=Slug.CONFLICT, wanted="an id that names no other study")
+        earlier = [found.entry.proposed_at for found in self._records.values() if found.entry.sponsor == party]
+        check_pace(f"proposals of {party}", filter(None, earlier), self._desk.paces, now=draft.now)
         _, claimed = self._negotiation.read(party, text, Proposal)
         if claimed.id != study:
             raise RemoteProtocolError("proposal", wanted=f"study {study}", got=claimed.id)
@@ -247,10 +260,8 @@ class Studies:
 
     def _start(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
         envelope, event = self._event(record, party, text)
-        if party != record.entry.sponsor:
-            raise RequestError(
-                f"study {record.id}", problem=Slug.NOT_ENTITLED, wanted=f"its sponsor {record.entry.sponsor} to start it", got=party
-            )
+        if party != record.starter:
+            raise RequestError(f"study {record.id}", problem=Slug.NOT_ENTITLED, wanted=f"{record.starter} to start it", got=party)
         rounds = self._rounds.get(record.id)
         state = require_move(record.state, Move.START, record.id)
         if rounds is None or (event.change, event.certificates, event.head) != (StudyChange.STARTED, 0, rounds.chain.head):
@@ -277,9 +288,12 @@ class Studies:
         envelope, event = self._event(record, party, text)
         require_move(record.state, Move.STOP, record.id)
         if record.id not in self._rounds:
-            if party != record.entry.sponsor or event.change is not StudyChange.TERMINATED:
+            if party != record.starter or event.change is not StudyChange.TERMINATED:
                 raise RequestError(
-                    f"study {record.id} has no agreement yet", problem=Slug.NOT_ENTITLED, wanted="its sponsor to take it back", got=party
+                    f"study {record.id} has no agreement yet",
+                    problem=Slug.NOT_ENTITLED,
+                    wanted=f"{record.starter} to take it back",
+                    got=party,
                 )
             self._negotiation.terminate(draft, record, f"taken back by {party}: {event.reason}", envelope)
             return
@@ -356,8 +370,8 @@ class Studies:
         return tuple(self._records[study] for study in sorted(self._records))
 
     def seen_by(self, party: str) -> tuple[StudyRecord, ...]:
-        """Return the studies that `party` is invited to, in id order."""
-        return tuple(record for record in self.all() if party in record.proposal.invited)
+        """Return the studies that concern `party`, in id order: those it is asked about, and those with terms that it is a member of."""
+        return tuple(record for record in self.all() if party in record.members)
 
     def describe(self, record: StudyRecord) -> dict[str, Any]:
         """Return where a study stands, as JSON values."""

@@ -87,6 +87,7 @@ class StudyRow(GatewayTable, table=True):
     stop: str
     leaf: int
     changed_at: float
+    proposed_at: float
 
 
 class AnswerRow(GatewayTable, table=True):

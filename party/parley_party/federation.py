@@ -56,11 +56,12 @@ from parley_party.datasets import Datasets
 from parley_party.errors import GatewayRefusedError, GatewayUnreachableError, PartyError, StudyError, TrainerError
 from parley_party.house import House
 from parley_party.logview import SeenLog
+from parley_party.offered import ACCEPTED, OFFERED
 from parley_party.outbox import RETRY_SECONDS, RETRY_SECONDS_MAX, Outbox
 from parley_party.publicstate import StudyMath
 from parley_party.rounds import StudyRun
 from parley_party.store import Change, PartyStore
-from parley_party.studies import OFFERED, Negotiation
+from parley_party.studies import Negotiation
 from parley_party.studykeys import keys_of
 from parley_party.tables import EvidenceRow, StudyRow
 
@@ -303,7 +304,7 @@ class Federation:
 
     async def _policy_of(self, study: str) -> str:
         for row in reversed(await self._store.evidence(study)):
-            if row.kind == "terms accepted":
+            if row.kind == ACCEPTED:
                 return str(json.loads(row.body)["policy"])
         raise StudyError(f"study {study}: this party holds no record of having accepted its terms")
 

@@ -27,6 +27,7 @@ from parley_protocol.negotiation import MemberEntry
 from parley_protocol.problems import Slug
 from parley_service.database import Database, read_store
 
+from parley_party import offered
 from parley_party.config import PartyConfig
 from parley_party.errors import StudyError
 from parley_party.publicstate import PublicState, StudyMath
@@ -151,12 +152,7 @@ def study(config: PartyConfig, name: str) -> StudyView:
 
 def accepted_terms(config: PartyConfig, name: str) -> str | None:
     """Return the digest of the terms that this party wrote down as accepted for a study; None if it accepted none."""
-
-    async def ask(store: PartyStore) -> str | None:
-        rows = [row for row in await store.evidence(name) if row.kind == "terms accepted"]
-        return str(json.loads(rows[-1].body)["terms"]) if rows else None
-
-    return read(config, ask, None)
+    return read(config, lambda store: offered.accepted_terms(store, name), None)
 
 
 def verified_chain(config: PartyConfig, view: StudyView) -> Chain:

@@ -121,6 +121,7 @@ class Change:
     cursor: int | None = None
     log: tuple[int, str] | None = None
     study: StudyRow | None = None
+    ended: StudyRow | None = None  # the study that `study` goes on from
     round: RoundRow | None = None
     event: tuple[str, int, str, str] | None = None  # study, round, kind, body
     outgoing: Sequence[Outgoing] = ()
@@ -246,7 +247,7 @@ class PartyStore:
 def _apply(session: Session, federation: str, change: Change) -> list[Outgoing]:
     _apply_federation(session, federation, change)
     _apply_sent(session, federation, change.sent)
-    for row in (change.study, change.round, change.version, change.certificate):
+    for row in (change.study, change.ended, change.round, change.version, change.certificate):
         if row is not None:
             _put(session, [row])
     _put(session, change.registered)

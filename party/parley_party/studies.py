@@ -23,7 +23,7 @@ from parley_policies.negotiation.agreement import Agreement, Refusal, acceptance
 from parley_policies.negotiation.checker import check_terms
 from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.offer import Decline, Offer, make_offer
-from parley_policies.negotiation.proposal import Proposal
+from parley_policies.negotiation.proposal import Proposal, proposal_id_of
 from parley_policies.negotiation.study_file import StudyFile
 from parley_policies.negotiation.terms import GatewayTerms, Terms
 from parley_protocol.bound import load_envelope
@@ -42,8 +42,9 @@ from parley_protocol.negotiation import (
     StudyState,
     Terminated,
     TermsProposed,
+    require_moves,
 )
-from parley_protocol.problems import Slug
+from parley_protocol.pacing import TooManyProposalsError
 from parley_protocol.records import StudyChange, StudyEvent
 from parley_protocol.relays import Post
 from parley_service.logs import get_log
@@ -51,14 +52,15 @@ from parley_service.logs import get_log
 from parley_party.datasets import Datasets
 from parley_party.errors import PartyError, StudyError
 from parley_party.house import House
+from parley_party.offered import ACCEPTED, OFFERED, accepted_terms, check_offered_under, moved, notes_moved, offer_for
 from parley_party.outbox import Outbox
+from parley_party.proposals import check_paces, check_shape, verified_proposal
 from parley_party.store import Change, Outgoing, PartyStore
 from parley_party.studykeys import draw_secrets, keep_keys, secrets_of
 from parley_party.tables import EvidenceRow, StudyRow
 
 _LOG: Final = get_log("studies")
 SALT_BYTES: Final = 32
-OFFERED: Final = "offered"  # evidence of an offer: how many people there were
 _CHANGED: Final = {
     StudyChange.STARTED: StudyState.RUNNING,
     StudyChange.STOPPED: StudyState.STOPPED,
@@ -96,6 +98,7 @@ class Negotiation:
             )
         if await self._store.study(study.id) is not None:
             raise StudyError(f"study {study.id}: this id was used before", do="Choose another id: a study's id names it for ever.")
+        await check_paces(self._store, self._federation, self._house.me, study.sponsor, self._house.clock())
         self._house.guard.check_send(Leaving.PROPOSAL, study=study.id, now=self._house.now())
         proposal = proposal_of(study)
         row = StudyRow(
@@ -105,6 +108,7 @@ class Negotiation:
             proposal=proposal.sign(self._house.keys.identity).dump().decode(),
             members="[]",
             changed_at=self._house.clock(),
+            asked_at=self._house.clock(),
         )
         await self._outbox.apply(Change(study=row, outgoing=(self._post(Move.PROPOSE, proposal.id, row.proposal),)))
         return proposal
@@ -134,30 +138,33 @@ class Negotiation:
 
     async def on_request(self, request: StudyRequest, change: Change) -> None:
         """Answer a proposal with an offer, or decline; both are written down before they leave."""
-        envelope = load_envelope(request.proposal, "proposal")
         members = await self._directory(request.members)
-        proposal = _verified_proposal(Proposal.parse(envelope.payload), request, members)
+        proposal = verified_proposal(request, members)
         known = await self._store.study(proposal.id)
-        if known is not None and known.offer:
-            await self._outbox.apply(change)  # a second request changes nothing
+        if known is not None and known.state != StudyState.REQUESTED:
+            await self._outbox.apply(change)  # a second request changes nothing, and asks our policy nothing
             return
         row = known or StudyRow(study=proposal.id, federation=self._federation, state=StudyState.REQUESTED, proposal="", members="[]")
         row.proposal = request.proposal
         row.members = json.dumps([entry.model_dump() for entry in request.members])
         row.changed_at = self._house.clock()
         try:
+            if known is None:  # else it is our own, and was counted when we proposed it
+                await check_paces(self._store, self._federation, self._house.me, proposal.sponsor, self._house.clock())
+            row.asked_at = self._house.clock()
             offer, people = await self._offer(proposal, members, row)
-        except (Refused, PartyError, LearningError) as error:
+        except (Refused, PartyError, LearningError, TooManyProposalsError) as error:
             await self._decline(row, proposal, error, change)
             return
-        row.state, row.offer = StudyState.OFFERED, self._signed(offer)
+        self._move(row, Move.OFFER)
+        row.offer = self._signed(offer)
         message = self._post(Move.OFFER, proposal.id, row.offer)
         note = self._note(proposal.id, OFFERED, {"people": people})
         await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(message,), evidence=(note,)))
 
     async def _offer(self, proposal: Proposal, members: Directory, row: StudyRow) -> tuple[Offer, int]:
         """Return the offer, and how many people the chosen dataset holds, which the offer may tell in bands or not at all."""
-        _check_shape(proposal)
+        check_shape(proposal)
         chosen = await self._datasets.choose(proposal)
         running = [other for other in await self._store.studies() if other.state == StudyState.RUNNING and other.study != proposal.id]
         self._house.guard.check_study(
@@ -191,7 +198,8 @@ class Negotiation:
     async def _decline(self, row: StudyRow, proposal: Proposal, error: Exception, change: Change) -> None:
         await self._datasets.discard(proposal.id)
         _LOG.warning("declined", study=proposal.id, reason=str(error))
-        row.state, row.reason, row.secrets = StudyState.TERMINATED, f"we declined: {error}", b""
+        self._move(row, Move.DECLINE, Move.TERMINATED)
+        row.reason, row.secrets = f"we declined: {error}", b""
         decline = Decline(study=proposal.id, proposal_digest=proposal.digest(), party=self._house.me)
         message = self._post(Move.DECLINE, proposal.id, self._signed(decline))
         note = self._note(proposal.id, "declined", {"reason": str(error)})
@@ -200,33 +208,41 @@ class Negotiation:
     async def on_terms(self, study: str, message: TermsProposed, change: Change) -> None:
         """Check proposed terms against the full policy, and sign or refuse them. To one offer one set of terms is answered.
 
-        The acceptance reveals this party's seed part: revealed under two sets of terms, it would be known to whoever made the second.
+        The acceptance reveals this party's seed part: revealed under two sets of terms, it would be known to whoever made the second. So a
+        party signs terms of one cohort of a proposal; for a cohort that is a study of its own the offer's record ends and goes on there.
         """
-        row = await self._known(study)
         terms = Terms.parse(message.terms.encode())
-        if row.state == StudyState.VERIFIED and terms.digest() != await self._accepted(study):
-            raise RemoteProtocolError(f"study {study}: this party signed other terms", problem=Slug.CONFLICT, got=terms.digest())
-        if row.state != StudyState.OFFERED:
-            await self._outbox.apply(change)
+        if terms.study != study:
+            raise RemoteProtocolError(f"study {study}: these are terms of another study", got=terms.study)
+        row, ended = await offer_for(self._store, terms), None
+        if row is None:
+            await self._outbox.apply(change)  # they came before, or after the end
             return
         proposal, members = await self._seen(row)
-        offer = Offer.parse(load_envelope(row.offer, "our offer").payload)
+        if row.study != study:
+            row, ended = moved(row, study, self._house.keys.storage, self._house.clock()), row
         try:
             self._house.guard.check_send(Leaving.ACCEPTANCE, study=study, now=self._house.now())
+            check_offered_under(self._house.guard.active, row)
+            offer = Offer.parse(load_envelope(row.offer, "our offer").payload)
             check_terms(self._house.guard.policy, terms, proposal, offer, members, today=self._house.now().date())
         except Refused as error:
             _LOG.warning("terms refused", study=study, reason=str(error))
             refusal = Refusal(study=study, terms_digest=terms.digest(), party=self._house.me)
-            await self._datasets.discard(study)
-            row.state, row.reason, row.secrets = StudyState.TERMINATED, f"we refused the terms: {error}", b""
+            await self._datasets.discard(proposal.id)
+            self._move(row, Move.TERMS, Move.REFUSE)
+            row.reason, row.secrets = f"we refused the terms: {error}", b""
             answer = self._post(Move.REFUSE, study, self._signed(refusal))
             note = self._note(study, "terms refused", {"reason": str(error)})
         else:
-            row.state = StudyState.VERIFIED
+            self._move(row, Move.TERMS, Move.ACCEPT)
             answer = self._acceptance(terms, secrets_of(row, self._house.keys.storage))
-            note = self._note(study, "terms accepted", {"terms": terms.digest(), "policy": self._house.guard.active.digest})
-        row.changed_at = self._house.clock()
-        await self._outbox.apply(Change(cursor=change.cursor, study=row, outgoing=(answer,), evidence=(note,)))
+            note = self._note(study, ACCEPTED, {"terms": terms.digest(), "policy": self._house.guard.active.digest})
+        notes = [note] if ended is None else [*await notes_moved(self._store, ended.study, study), note]
+        await self._outbox.apply(Change(cursor=change.cursor, study=row, ended=ended, outgoing=(answer,), evidence=notes))
+
+    def _move(self, row: StudyRow, *moves: Move) -> None:
+        row.state, row.changed_at = require_moves(StudyState(row.state), moves, row.study), self._house.clock()
 
     def _acceptance(self, terms: Terms, own: OwnSecrets) -> Outgoing:
         part, boxes = make_key_part(terms, self._house.me, own)
@@ -250,19 +266,21 @@ class Negotiation:
             agreement = Agreement.load(load_envelope(message.agreement, "agreement"))
         except AgreementInvalid as error:
             raise RemoteProtocolError(f"study {study}: {error}") from error
-        accepted = await self._accepted(study) if row.state == StudyState.VERIFIED else None
+        accepted = await accepted_terms(self._store, study) if row.state == StudyState.VERIFIED else None
         if agreement.digest != accepted:
             raise RemoteProtocolError(
                 f"study {study}: the agreement is not on the terms that we signed", wanted=str(accepted), got=agreement.digest
             )
-        row.state, row.agreement, row.changed_at = StudyState.FINALIZED, agreement.envelope.dump().decode(), self._house.clock()
+        self._move(row, Move.FINALIZED)
+        row.agreement = agreement.envelope.dump().decode()
         storage, notes = self._house.keys.storage, [self._note(study, "agreement", {"digest": agreement.digest})]
         try:
             keys = take_key_parts(agreement.terms, self._house.me, secrets_of(row, storage), message.key_parts, message.boxes)
         except KeyPartError as error:
             _LOG.warning("key part refused", study=study, culprit=error.culprit, reason=str(error))
             notes.append(self._note(study, "key part refused", {"culprit": error.culprit, "reason": str(error)}))
-            row.state, row.reason, row.secrets = StudyState.STOPPED, str(error), b""
+            self._move(row, Move.STOP)
+            row.reason, row.secrets = str(error), b""
             outgoing, taken = [self._stop(study, Chain.start(agreement.digest), 0, str(error))], None
         else:
             keep_keys(row, keys, storage)
@@ -295,12 +313,6 @@ class Negotiation:
         )
         return self._post(Move.STOP, study, self._signed(statement))
 
-    async def _accepted(self, study: str) -> str | None:
-        for row in reversed(await self._store.evidence(study)):
-            if row.kind == "terms accepted":
-                return str(json.loads(row.body)["terms"])
-        return None
-
     async def on_changed(self, study: str, message: Changed, change: Change) -> StudyState:
         """Take a signed event of a study and return its state."""
         row = await self._known(study)
@@ -316,9 +328,9 @@ class Negotiation:
         """Take the end of a negotiation. An agreement in force is not ended by the gateway's word."""
         row = await self._known(study)
         if not row.agreement and StudyState(row.state) not in ENDED:
-            await self._datasets.discard(study)
-            row.state, row.reason, row.changed_at = StudyState.TERMINATED, message.reason, self._house.clock()
-            row.secrets = b""
+            await self._datasets.discard(proposal_id_of(study))
+            self._move(row, Move.TERMINATED)
+            row.reason, row.secrets = message.reason, b""
         await self._outbox.apply(Change(cursor=change.cursor, study=row))
 
     def _verified_event(self, row: StudyRow, message: Changed) -> StudyEvent:
@@ -377,26 +389,3 @@ class Negotiation:
 def proposal_of(study: StudyFile) -> Proposal:
     """Return the proposal of a study file: with the segments and the summary's length that our learning code computes from it."""
     return study.propose(*shape_of(study))
-
-
-def _check_shape(proposal: Proposal) -> None:
-    segments, length = shape_of(proposal)
-    if (proposal.segments, proposal.summary_length) != (segments, length):
-        raise Refused(
-            "workload",
-            f"the segments that our learning code computes: {', '.join(f'{item.name} {item.length}' for item in segments)}",
-            ", ".join(f"{item.name} {item.length}" for item in proposal.segments),
-            "the sponsor runs another version",
-        )
-
-
-def _verified_proposal(claimed: Proposal, request: StudyRequest, members: Directory) -> Proposal:
-    if claimed.sponsor not in members or set(members) != set(claimed.invited):
-        raise RemoteProtocolError(
-            f"study {claimed.id}", wanted=f"the invited parties: {', '.join(claimed.invited)}", got=", ".join(sorted(members)) or "nobody"
-        )
-    try:
-        key = VerifyKey.from_hex(members[claimed.sponsor].identity)
-        return Signed(load_envelope(request.proposal, "proposal"), Proposal).verify(key)
-    except CryptoError as error:
-        raise RemoteProtocolError(f"study {claimed.id}: {error}") from error

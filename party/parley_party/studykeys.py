@@ -1,7 +1,7 @@
 """A study's secrets where the store keeps them: drawn here for the offer, turned into the members' key, and sealed all the while.
 
 Both columns are sealed under the keystore's storage key and bound to the study. What was drawn for the offer is erased in the transaction
-that writes the members' key, or that ends the negotiation. No secret passes through here as text.
+that writes the members' key, that moves it to another study of the proposal, or that ends the negotiation. No secret passes as text.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ def draw_secrets(row: StudyRow, storage: StorageKey) -> OwnSecrets:
 def secrets_of(row: StudyRow, storage: StorageKey) -> OwnSecrets:
     """Return the secrets that were drawn for the offer; KeyFileError if they are not what this party sealed."""
     return OwnSecrets.of(storage.open(row.secrets, row.study, _OFFER))
+
+
+def move_secrets(row: StudyRow, to: StudyRow, storage: StorageKey) -> None:
+    """Put the secrets of an offer into the row of the study that goes on with it, sealed for that one, and erase them here."""
+    to.secrets = storage.seal(storage.open(row.secrets, row.study, _OFFER), to.study, _OFFER)
+    row.secrets = b""
 
 
 def keep_keys(row: StudyRow, keys: StudyKeys, storage: StorageKey) -> None:

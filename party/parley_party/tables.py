@@ -58,6 +58,7 @@ class StudyRow(PartyTable, table=True):
     reason: str = ""  # why it ended, or why we take no part: for this house
     result: str = ""  # our own scores, JSON: they stay here
     changed_at: float = 0.0
+    asked_at: float = 0.0  # when its proposal asked our policy something; 0: it did not, or for a further cohort of a study that split
 
 
 class RoundRow(PartyTable, table=True):

@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from parley_policies.model.loader import PolicyFile
+from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.study_file import load_study
 from parley_protocol.bound import load_envelope
 from parley_protocol.limits import TEXT_CHARACTERS
+from parley_protocol.negotiation import starter_of
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange
 from parley_service.control import Arguments, Verb
@@ -83,11 +85,11 @@ class PartyVerbs:
         _only(arguments, "study")
         study = _text(arguments, "study")
         row, _ = await self._of(study)
-        sponsor = Proposal.parse(load_envelope(row.proposal, "proposal").payload).sponsor
-        if sponsor != self._config.party.id:
-            raise StudyError(
-                f"study {study}", wanted=f"its sponsor, {sponsor}, to start it", got=self._config.party.id, problem=Slug.NOT_ENTITLED
-            )
+        starter = Proposal.parse(load_envelope(row.proposal, "proposal").payload).sponsor
+        if row.agreement:
+            starter = starter_of(Agreement.load(load_envelope(row.agreement, "agreement")).terms, starter)
+        if starter != self._config.party.id:
+            raise StudyError(f"study {study}", wanted=f"{starter} to start it", got=self._config.party.id, problem=Slug.NOT_ENTITLED)
         return await self._event(study, StudyChange.STARTED, "")
 
     async def _stop(self, arguments: Arguments) -> dict[str, Any]:

@@ -65,6 +65,14 @@ OBJECTIVES: Final = 32
 COLUMNS: Final = 10_000
 ROUNDS: Final = 100_000  # in one step
 
+# --- proposals: each one asks every invited party's policy a question (`pacing`)
+PROPOSALS_A_DAY: Final = 10  # of one sponsor, in 24 hours
+PROPOSALS_A_MONTH: Final = 40  # of one sponsor, in 30 days
+PROPOSALS_A_DAY_MAX: Final = 1_000  # what an operator may raise a gateway's limits to; parties keep to their own
+PROPOSALS_A_MONTH_MAX: Final = 10_000
+ANSWERS_A_DAY: Final = 30  # of one party to all sponsors of a federation together, in 24 hours
+ANSWERS_A_MONTH: Final = 120  # the same, in 30 days
+
 # --- requests
 REQUESTS_PER_SECOND_PER_PARTY: Final = 20  # default
 REQUEST_SECONDS: Final = 60  # whole request, but for a long poll

@@ -4,8 +4,10 @@
 |---|---|
 | `GatewayRecord`, `EnrolmentRecord`, `RevocationRecord` | every enrolled party |
 | `PolicyActivated` | the party whose policy it is |
-| `OfferRecord`, `Terms`, `KeyPart`, `StudyEvent`, `SurvivorList`, `Opened` | every party that was invited to the study |
+| `OfferRecord`, `Terms`, `KeyPart`, `StudyEvent`, `SurvivorList`, `Opened` | whom the study concerns (below) |
 | `Participation` | the party whose record it is |
+
+A study concerns the members of its terms; before there are terms, every invited party.
 
 A hash is enough to compute the tree. It tells nobody what the leaf says: every leaf ends in a signature that only its signer can make, so
 that a guessed statement cannot be compared with the hash. That there is a leaf, and when it came, everybody sees.
@@ -60,13 +62,13 @@ LogEntry: TypeAlias = bytes | HiddenLeaf
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Whom a leaf concerns: a study's invited parties ("" for no study), or of them one party alone ("" for all)."""
+    """Whom a leaf concerns: the parties of a study ("" for no study), or of them one alone ("" for all)."""
 
     study: str = ""
     party: str = ""
 
     def includes(self, party: str, studies: Collection[str]) -> bool:
-        """Say whether the leaf is shown to `party`, which was invited to `studies`."""
+        """Say whether the leaf is shown to `party`, whom `studies` concern."""
         return self.party in {"", party} and (self.study == "" or self.study in studies)
 
 

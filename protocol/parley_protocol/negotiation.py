@@ -6,16 +6,22 @@ finalized study is then RUNNING, and ends STOPPED or FINISHED. The gateway propo
 What a party posts is a `Post` with one signed statement: PROPOSE a `Proposal`, OFFER an `Offer`, DECLINE a `Decline`, ACCEPT the terms'
 envelope with its one signature (in an `AcceptPost`, with its key part), REFUSE a `Refusal`, START and STOP a `StudyEvent`. What the gateway
 sends stands below.
+
+**A study that splits.** The first cohort keeps the study's id, each further one is a study of its own: `heart--2`. All come of one proposal
+(`proposal_id_of`). Such a study is born OFFERED, with the offers that its members made, and TERMS moves it on; at a member the record of
+`heart` ends there, and a party signs terms of one cohort of a proposal. Who is in none is told LEFT_OUT, together with the others' TERMS
+and whatever the reason; where there are no terms at all, everybody is told NO_TERMS. A reason that differed would tell a denied party.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum, unique
 from typing import Final
 
 from parley_crypto.keys import VerifyKey
 from parley_crypto.statement import Document, first_fault
-from parley_policies.negotiation.terms import PartyId
+from parley_policies.negotiation.terms import PartyId, Terms
 from pydantic import ValidationError
 
 from parley_protocol.errors import RemoteProtocolError
@@ -87,6 +93,8 @@ STUDY: Final[dict[StudyState, dict[Move, StudyState]]] = {
     StudyState.RUNNING: {Move.STOP: StudyState.STOPPED, Move.CHANGED: StudyState.FINISHED},
 }
 ENDED: Final = frozenset({StudyState.STOPPED, StudyState.FINISHED, StudyState.TERMINATED})
+LEFT_OUT: Final = "the study goes on without this party"
+NO_TERMS: Final = "there are no terms that the policies of enough invited parties permit"
 
 
 def require_move(state: StudyState, move: Move, study: str) -> StudyState:
@@ -96,6 +104,19 @@ def require_move(state: StudyState, move: Move, study: str) -> StudyState:
     except KeyError:
         turns = ", ".join(STUDY.get(state, {})) or "nothing"
         raise RemoteProtocolError(f"study {study} is {state}", wanted=turns, got=move) from None
+
+
+def require_moves(state: StudyState, moves: Iterable[Move], study: str) -> StudyState:
+    """Return the state that several moves at once lead to; RemoteProtocolError at the first that is out of turn."""
+    for move in moves:
+        state = require_move(state, move, study)
+    return state
+
+
+def starter_of(terms: Terms, sponsor: str) -> str:
+    """Return the member that may start a study: its sponsor, or where the sponsor is none of its members the first in id order."""
+    ids = [member.party for member in terms.members]
+    return sponsor if sponsor in ids else ids[0]
 
 
 class MemberEntry(Document):
@@ -151,7 +172,7 @@ class Changed(Document):
 
 
 class Terminated(Document):
-    """TERMINATED: the negotiation ended without an agreement. Reasons are outward ones: a denied party is not told so."""
+    """TERMINATED: the negotiation ended without an agreement, for all or for the reader (LEFT_OUT). A denied party is not told so."""
 
     reason: Reason
 

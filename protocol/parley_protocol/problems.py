@@ -44,6 +44,7 @@ class Slug(StrEnum):
     TRUNCATED_UPLOAD = "truncated-upload"
     UPLOAD_DIGEST_MISMATCH = "upload-digest-mismatch"
     RATE_LIMITED = "rate-limited"
+    TOO_MANY_PROPOSALS = "too-many-proposals"
     # who asks
     NOT_AUTHENTICATED = "not-authenticated"
     UNKNOWN_PARTY = "unknown-party"
@@ -107,6 +108,9 @@ _LIST: Final[Mapping[Slug, _Entry]] = MappingProxyType(
             422, "The upload is not what its digest says", "The upload was dropped: send it again from the start."
         ),
         Slug.RATE_LIMITED: _Entry(429, "Too many requests", "Wait, then ask less often."),
+        Slug.TOO_MANY_PROPOSALS: _Entry(
+            429, "Too many proposals of one sponsor", "Propose again when the time named here has come; gather changes in one proposal."
+        ),
         Slug.NOT_AUTHENTICATED: _Entry(
             401, "The request carries no valid token", "Join with `parley party join INVITE`; then run `parley doctor`."
         ),

@@ -24,7 +24,6 @@ from parley_protocol import (
     proving,
     release,
     round_secrets,
-    unmasking,
 )
 
 from tests.attacks import (
@@ -41,7 +40,6 @@ from tests.attacks import (
     test_attacks_members,
     test_attacks_one_list,
     test_attacks_promises,
-    test_attacks_recompute,
     test_attacks_release,
     test_attacks_replay,
     test_attacks_shares,
@@ -63,7 +61,6 @@ ATTACKED: tuple[ModuleType, ...] = (
     test_attacks_members,
     test_attacks_one_list,
     test_attacks_promises,
-    test_attacks_recompute,
     test_attacks_release,
     test_attacks_replay,
     test_attacks_shares,
@@ -82,7 +79,7 @@ MODULES = (
     round_secrets,
     gateway_posts,
     opening,
-    unmasking,
+    proving,
     keyparts,
     members_key,
     fixedpoint,

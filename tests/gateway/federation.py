@@ -186,7 +186,7 @@ class Federation:
     async def restart(self) -> None:
         """Stop the gateway gracefully and start it again at another port."""
         await self.gateway.stop()
-        self.gateway = await started(self.folder)
+        self.gateway = await started(self.folder, self.gateway.clock)
         for party in self.parties.values():
             party.port = self.port
 

@@ -14,17 +14,17 @@ import pytest
 from parley_crypto.keys import SigningKey
 from parley_crypto.signing import Envelope
 from parley_gateway.negotiation import StudyRecord
-from parley_gateway.store import read_everything, read_leaves
+from parley_gateway.store import read_everything, read_leaves, read_notes
 from parley_policies.negotiation.agreement import Refusal, acceptance
 from parley_policies.negotiation.offer import Decline
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.keyparts import KeyPart, graph_seed
-from parley_protocol.negotiation import TermsProposed
+from parley_protocol.negotiation import NO_TERMS, Terminated, TermsProposed
 from parley_protocol.problems import Slug
-from parley_protocol.records import StudyChange, StudyEvent
+from parley_protocol.records import EnrolmentRecord, GatewayRecord, StudyChange, StudyEvent
 
-from tests.gateway.federation import Federation, proposal, started
+from tests.gateway.federation import Federation, proposal, started, write_config
 from tests.gateway.parties import Party, RefusedError
 from tests.member_secrets import accept_post, secrets_of
 
@@ -127,23 +127,87 @@ def test_a_party_that_declines_is_left_out(tmp_path: Path) -> None:
         assert [message["kind"] for message in await p3.poll()] == ["request", "terminated"]
         assert [member.party for member in p0.studies["heart"].terms.members] == NAMES[:3]
         start = p0.event("heart", StudyChange.STARTED, "").model_copy(update={"by": "p3"})
-        assert await refused(p3.sign("start", "heart", start)) is Slug.PROTOCOL_BROKEN
+        assert await refused(p3.sign("start", "heart", start)) is Slug.UNKNOWN_STUDY
+        assert p3.reasons == {}
+        await _require_nothing_shown(p3, "heart")
 
     run(tmp_path, work)
 
 
-def test_offers_that_cannot_meet_end_it_with_the_reason(tmp_path: Path) -> None:
+async def _require_nothing_shown(party: Party, study: str) -> None:
+    """A party that is left out reads no more of the study than one that was never invited."""
+    assert (await party.request("GET", "/v1/studies"))["studies"] == []
+    assert await refused(party.request("GET", f"/v1/studies/{study}")) is Slug.UNKNOWN_STUDY
+    rows = (await party.request("GET", "/v1/log/entries?start=0&end=256"))["entries"]
+    shown = [Envelope.load(row["leaf"].encode()) for row in rows if "leaf" in row]
+    assert {envelope.payload_type for envelope in shown} == {GatewayRecord.kind, EnrolmentRecord.kind}
+    assert len(shown) < len(rows)
+
+
+def test_offers_that_cannot_meet_end_it_and_only_the_operator_reads_why(tmp_path: Path) -> None:
+    """Which clause stands against it is its owner's; the operator of the gateway holds the offers anyway."""
+
     async def work(federation: Federation) -> None:
-        federation.parties["p2"].floor = 9
+        for party in federation.parties.values():
+            party.floor = 9
         federation.serve()
         await federation.parties["p0"].sign("propose", "heart", proposal("heart", NAMES))
         await federation.until(lambda: all("heart" in party.reasons for party in federation.parties.values()))
-        assert "sums.min_parties" in federation.parties["p1"].reasons["heart"]
-        assert await state(federation) == "TERMINATED"
+        assert {party.reasons["heart"] for party in federation.parties.values()} == {NO_TERMS}
+        described = await federation.control("study.show", study="heart")
+        assert (described["state"], described["reason"]) == ("TERMINATED", NO_TERMS)
 
     run(tmp_path, work)
+    assert any("sums.min_parties" in note.text for note in read_notes(tmp_path / "data" / "gateway.db", "heart"))
     event = last_event(tmp_path)
-    assert (event.change, event.by, event.agreement) == (StudyChange.TERMINATED, None, None)
+    assert (event.change, event.by, event.agreement, event.reason) == (StudyChange.TERMINATED, None, None, NO_TERMS)
+
+
+def test_when_all_decline_everybody_is_told_the_same(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        made = proposal("heart", NAMES)
+        await federation.parties["p0"].sign("propose", "heart", made)
+        for name, party in federation.parties.items():
+            await party.sign("decline", "heart", Decline(study="heart", proposal_digest=made.digest(), party=name))
+        for party in federation.parties.values():
+            _, ended = await party.poll()
+            assert Terminated.model_validate(ended["body"]).reason == NO_TERMS
+
+    run(tmp_path, work)
+
+
+# how often a sponsor may propose
+
+LIMITED = """proposals_a_day_per_sponsor = 2
+proposals_a_month_per_sponsor = 3
+"""
+
+
+def test_a_sponsor_proposes_so_often_and_no_more(tmp_path: Path) -> None:
+    write_config(tmp_path, LIMITED)
+    days = [0.0]
+
+    async def propose(federation: Federation, study: str, *names: str) -> None:
+        await federation.parties[names[0]].sign("propose", study, proposal(study, names))
+
+    async def work(federation: Federation) -> None:
+        for party in federation.parties.values():
+            party.clock = lambda: time.time() + days[0]
+        await propose(federation, "one", *NAMES)
+        await propose(federation, "two", *NAMES[:3])  # others are invited: counted all the same
+        with pytest.raises(RefusedError, match="too-many-proposals: proposals of p0, wanted at most 2 a day, got one more, before 2"):
+            await propose(federation, "three", *NAMES)
+        await propose(federation, "three", *reversed(NAMES))  # of another sponsor
+        await federation.restart()  # it is kept
+        assert await refused(propose(federation, "four", *NAMES)) is Slug.TOO_MANY_PROPOSALS
+        days[0] = 86_400.0 + 60
+        await propose(federation, "four", *NAMES)
+        with pytest.raises(RefusedError, match="at most 3 in 30 days"):
+            await propose(federation, "five", *NAMES)
+        days[0] = 30 * 86_400.0 + 60
+        await propose(federation, "five", *NAMES)
+
+    run(tmp_path, work, lambda: time.time() + days[0])
 
 
 def test_a_member_that_refuses_the_terms_ends_it(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def offered(storage: StorageKey) -> StudyRow:
         proposal=FOUND.proposal.sign(key_of(ME)).dump().decode(),
         members=json.dumps([entry.model_dump() for entry in entries]),
         offer=FOUND.offers[ME].sign(key_of(ME)).dump().decode(),
+        salt=bytes(16),
         secrets=storage.seal(member_secrets.secrets_of(ME).dump(), SHARED.id, "offer"),
     )
 

@@ -160,5 +160,6 @@ def upgrade() -> None:
         sa.Column("stop", sa.String(), nullable=False),
         sa.Column("leaf", sa.Integer(), nullable=False),
         sa.Column("changed_at", sa.Float(), nullable=False),
+        sa.Column("proposed_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("study"),
     )

@@ -146,6 +146,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("result", sa.String(), nullable=False),
         sa.Column("changed_at", sa.Float(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("study"),
     )
     op.create_table(
