@@ -52,7 +52,7 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
     "purpose.prohibited": _row(
         ["dpv:Marketing"],
         ["dpv:Marketing", "dpv:Advertising"],
-        ["dpv:Marketing", "dpv:CommercialResearch"],
+        ["dpv:Marketing", "dpv:SellInsightsFromData"],
         ["dpv:Marketing"],
         ["dpv:Marketing", "dpv:SellDataToThirdParties"],
         ["dpv:Marketing"],
