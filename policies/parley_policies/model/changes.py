@@ -5,7 +5,8 @@ as loosening: a clause tightens only if what it permits now it permitted before 
 the party is, its law, the keys that it pins) loosens with every change. The version's number and the digest of the file that it
 replaces permit nothing and are neutral, and so is another way of writing the same. Clauses are compared one by one, and the value in
 force counts, written or not; every clause permits no more when it gets stricter, whatever the others say, so a loosening cannot hide
-behind a tightening.
+behind a tightening. One kind of clause depends on another: where noise is not `required`, it is a budget that asks for some, so to take
+the budget away loosens.
 
     if not is_tightening(old, new):
         check_all_roles_signed(...)
@@ -22,6 +23,7 @@ from parley_policies.model.policy import Clause, PrivacyPolicy
 from parley_policies.model.upheld import lattice_of
 
 NEUTRAL_CLAUSES: Final = frozenset({"identity.version", "identity.supersedes"})
+BUDGETS: Final = frozenset({"differential_privacy.per_study", "differential_privacy.lifetime"})
 
 
 @unique
@@ -47,7 +49,8 @@ class Change:
 def changes(old: PrivacyPolicy, new: PrivacyPolicy) -> tuple[Change, ...]:
     """Return every clause whose value in force differs, in the order of the schema; empty for the same policy."""
     pairs = zip(old.clauses(), new.clauses(), strict=True)
-    return tuple(_change(before, after) for before, after in pairs if before.value != after.value)
+    asks = new.differential_privacy.required
+    return tuple(_change(before, after, noise_required=asks) for before, after in pairs if before.value != after.value)
 
 
 def is_tightening(old: PrivacyPolicy, new: PrivacyPolicy) -> bool:
@@ -55,8 +58,9 @@ def is_tightening(old: PrivacyPolicy, new: PrivacyPolicy) -> bool:
     return all(change.direction is not Direction.LOOSENS for change in changes(old, new))
 
 
-def _change(before: Clause, after: Clause) -> Change:
-    direction = _direction(before, after)
+def _change(before: Clause, after: Clause, *, noise_required: bool) -> Change:
+    drops_noise = before.name in BUDGETS and after.value is None and not noise_required
+    direction = Direction.LOOSENS if drops_noise else _direction(before, after)
     return Change(before.name, before.plain, after.plain, direction, f"{before.name} {direction.value}: {before.plain} → {after.plain}")
 
 
