@@ -129,7 +129,7 @@ def measure_plain(seed: int) -> Scores:
 
 
 def _auc(study: StudyLearning, model: PlainModel, party: PlainParty) -> float:
-    auc = score(study, model, party)[party.objectives[0]].auc
+    auc = score(study, model, party)[party.objectives[0]].value
     if auc is None:
         raise ValueError("demo data: wanted both labels among the held-out rows, got one")
     return auc

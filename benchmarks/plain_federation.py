@@ -16,10 +16,11 @@ from parley_crypto.tags import Tag, digest
 from parley_learning.arrays import Float32s, Float64s, Values
 from parley_learning.columns import Columns
 from parley_learning.combine import apply_step, mean_of
+from parley_learning.metrics import Score
 from parley_learning.model import initial_parameters, layout
 from parley_learning.rows import local_rows
 from parley_learning.study import StudyLearning
-from parley_learning.workloads.evaluate import Score, evaluate
+from parley_learning.workloads.evaluate import evaluate
 from parley_learning.workloads.preprocess import Scaling, scaling_from_sum, summary_vector
 from parley_learning.workloads.train import make_update, own_parts
 

@@ -163,7 +163,7 @@ def _party(party: DemoParty, views: Mapping[str, Views]) -> PartyFacts:
         fingerprint=member.key.fingerprint,
         training_rows=int(shared["training_rows"]),
         held_out_rows=int(shared["held_out_rows"]),
-        scores=Scores(local["logistic"]["auc"], local["mlp"]["auc"], same["federated"][goal]["auc"], shared["federated"][goal]["auc"]),
+        scores=Scores(*(each["value"] for each in (local["linear"], local["mlp"], same["federated"][goal], shared["federated"][goal]))),
     )
 
 

@@ -167,19 +167,20 @@ def _scores(result: Mapping[str, Any]) -> View:
     rows = [
         (
             objective,
-            _auc(score),
-            _auc(result["local"].get(objective, {}).get("logistic")),
-            _auc(result["local"].get(objective, {}).get("mlp")),
+            score["metric"],
+            _shown(score),
+            _shown(result["local"].get(objective, {}).get("linear")),
+            _shown(result["local"].get(objective, {}).get("mlp")),
             score["rows"],
         )
         for objective, score in result["federated"].items()
     ]
-    title = f"Version {result['version']} on our held-out rows (AUC; this stays at home):"
-    return Table(("objective", "shared model", "alone, logistic", "alone, mlp", "rows"), rows, title=title)
+    title = f"Version {result['version']} on our held-out rows (larger is better, 1 the best; this stays at home):"
+    return Table(("objective", "metric", "shared model", "alone, linear", "alone, mlp", "rows"), rows, title=title)
 
 
-def _auc(score: Mapping[str, Any] | None) -> str:
-    return "" if not score or score["auc"] is None else f"{score['auc']:.3f}"
+def _shown(score: Mapping[str, Any] | None) -> str:
+    return "" if not score or score["value"] is None else f"{score['value']:.3f}"
 
 
 def _show_at_gateway(session: Session, study: str) -> None:

@@ -8,8 +8,8 @@ This module reads no data: type, range and unit are checked where the values are
 
     >>> columns = parse_columns({"age": {"type": "float", "unit": "year", "range": (18, 110), "missing": "allowed"},
     ...                          "ill": {"type": "bool", "objectives": ("illness",)}})
-    >>> columns.feature_names, columns.label("illness").name
-    (('age', 'age_missing'), 'ill')
+    >>> columns.feature_names, [spec.name for spec in columns.needed(("illness",))]
+    (('age', 'age_missing'), ['age', 'ill'])
 """
 
 from __future__ import annotations
@@ -78,17 +78,12 @@ class Columns:
         """The names of the feature matrix' columns, in order."""
         return tuple(name for spec in self.features for name in spec.features)
 
-    def label(self, objective: str) -> ColumnSpec:
-        """Return the label column of an objective; ColumnError if it has none."""
-        for spec in self.specs:
-            if objective in spec.objectives:
-                return spec
-        raise ColumnError(f"objective {objective}: wanted a column that names it under `objectives`, got none; add its label to [columns]")
-
     def needed(self, objectives: tuple[str, ...]) -> tuple[ColumnSpec, ...]:
         """Return what a party with these objectives must map: every feature and its own labels, in name order."""
-        labels = {self.label(objective).name for objective in objectives}
-        return tuple(spec for spec in self.specs if spec.is_feature or spec.name in labels)
+        for objective in objectives:
+            if not any(objective in spec.objectives for spec in self.specs):
+                raise ColumnError(f"objective {objective}: wanted a column that names it under `objectives`, got none; add its label")
+        return tuple(spec for spec in self.specs if spec.is_feature or set(spec.objectives) & set(objectives))
 
 
 def parse_columns(table: Mapping[str, Mapping[str, object]]) -> Columns:
@@ -97,15 +92,11 @@ def parse_columns(table: Mapping[str, Mapping[str, object]]) -> Columns:
     columns = Columns(specs)
     if not columns.features:
         raise ColumnError("columns: wanted at least one feature (a column without objectives), got none")
-    _check_distinct("feature", columns.feature_names)
-    _check_distinct("label of objective", tuple(objective for spec in specs for objective in spec.objectives))
-    return columns
-
-
-def _check_distinct(what: str, names: tuple[str, ...]) -> None:
+    names = columns.feature_names
     for name in sorted(names):
         if names.count(name) > 1:
-            raise ColumnError(f"columns: wanted one {what} {name}, got {names.count(name)}; rename or drop one")
+            raise ColumnError(f"columns: wanted one feature {name}, got {names.count(name)}; rename or drop one")
+    return columns
 
 
 def _column(name: str, entry: Mapping[str, object]) -> ColumnSpec:
@@ -115,8 +106,6 @@ def _column(name: str, entry: Mapping[str, object]) -> ColumnSpec:
         raise ColumnError(f"column {name}: wanted only {', '.join(sorted(_KEYS))}, got {', '.join(unknown)}")
     kind = _type(name, entry.get("type"))
     objectives = _objectives(name, entry.get("objectives") or ())
-    if objectives and kind is not ColumnType.BOOL:
-        raise ColumnError(f"column {name}: wanted type bool for the label of a binary objective, got {kind}")
     low, high = _range(name, kind, entry.get("range"))
     return ColumnSpec(name, kind, str(entry.get("unit") or ""), low, high, _missing(name, entry.get("missing")), objectives)
 

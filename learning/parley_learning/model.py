@@ -1,12 +1,12 @@
 """Models: a trunk that all objectives share and one head an objective, as a flat float32 vector.
 
-`mlp`: hidden layers h = tanh(W·h + b) in the trunk; a head is one linear unit, (weight by last hidden unit, bias).
-`logistic`: the trunk is one linear direction, a weight a feature; a head scales and shifts it, (scale, bias). With one objective that is
-logistic regression; with several it is the strictest form of sharing, one ranking for all up to its sign.
+`mlp`: hidden layers h = tanh(W·h + b) in the trunk; a head is a linear unit for each of its objective's outputs.
+`logistic`: the trunk is one linear direction, a weight a feature; a head scales and shifts it, (scale, bias) an output. With one objective
+of one output that is a generalised linear model; with several it is the strictest form of sharing, one ranking for all up to its sign.
 
-Order in the vector: trunk (per layer the weight matrix row by row, then the biases), then the heads in objective order (weights,
-then bias). First parameters are the same to the bit on every machine. Torch is not imported here: `outputs` is what evaluation and
-prediction use, and `train` follows the same order.
+Order in the vector: trunk (per layer the weight matrix row by row, then the biases), then the heads in objective order (the weights of
+each output, then the biases). First parameters are the same to the bit on every machine. Torch is not imported here: `outputs` is what
+evaluation and prediction use, and `train` follows the same order.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from parley_learning.arrays import Float32s, Float64s, check_vector
 from parley_learning.draws import uniform
 from parley_learning.errors import ColumnError, VectorError
+from parley_learning.objective import Objective
 from parley_learning.vector import TRUNK, Layout, head
 
 MAX_LAYERS: Final = 8
@@ -39,20 +40,29 @@ class ModelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model: its kind, the units of its hidden layers (none for logistic), its features in order, its objectives in order."""
+    """A model: its kind, the units of its hidden layers (none for logistic), its features in order, its goals in order of their ids."""
 
     kind: ModelKind
     hidden: tuple[int, ...]
     features: tuple[str, ...]
-    objectives: tuple[str, ...]
+    goals: tuple[Objective, ...]
 
     def __post_init__(self) -> None:
-        if not self.features or not self.objectives or list(self.objectives) != sorted(set(self.objectives)):
+        if not self.features or not self.goals or list(self.objectives) != sorted(set(self.objectives)):
             raise ColumnError("model: wanted at least one feature, and objectives distinct and in order")
         if (self.kind is ModelKind.MLP) != bool(self.hidden):
             raise ColumnError(f"model: wanted hidden layers for mlp and none for logistic, got {self.kind} with hidden {list(self.hidden)}")
         if len(self.hidden) > MAX_LAYERS or any(not 1 <= units <= MAX_UNITS for units in self.hidden):
             raise ColumnError(f"model: wanted at most {MAX_LAYERS} hidden layers of 1 to {MAX_UNITS} units, got {list(self.hidden)}")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The ids of the objectives, in order."""
+        return tuple(goal.id for goal in self.goals)
+
+    def goal(self, objective: str) -> Objective | None:
+        """Return the objective of that id, or None."""
+        return next((goal for goal in self.goals if goal.id == objective), None)
 
     @property
     def layers(self) -> tuple[tuple[int, int], ...]:
@@ -61,7 +71,7 @@ class ModelSpec:
         return tuple(pairwise(widths))
 
 
-def parse_model(table: Mapping[str, object], features: tuple[str, ...], objectives: tuple[str, ...]) -> ModelSpec:
+def parse_model(table: Mapping[str, object], features: tuple[str, ...], goals: tuple[Objective, ...]) -> ModelSpec:
     """Return the model of a study's `model` table (`kind`, `hidden`); ColumnError names what this version does not have."""
     kind, hidden = table.get("kind"), table.get("hidden") or ()
     if unknown := sorted(set(table) - {"kind", "hidden"}):
@@ -70,19 +80,19 @@ def parse_model(table: Mapping[str, object], features: tuple[str, ...], objectiv
         raise ColumnError(f"model: this version has the kinds {', '.join(ModelKind)}, got {kind!r}")
     if not isinstance(hidden, (list, tuple)) or not all(isinstance(units, int) for units in hidden):
         raise ColumnError(f"model: wanted hidden as a list of whole numbers, got {hidden!r}")
-    return ModelSpec(ModelKind(str(kind)), tuple(hidden), features, objectives)
+    return ModelSpec(ModelKind(str(kind)), tuple(hidden), features, goals)
 
 
 def layout(spec: ModelSpec) -> Layout:
     """Return the segments of the model's vector."""
     match spec.kind:
         case ModelKind.MLP:
-            trunk, one_head = sum((inputs + 1) * units for inputs, units in spec.layers), spec.hidden[-1] + 1
+            trunk, an_output = sum((inputs + 1) * units for inputs, units in spec.layers), spec.hidden[-1] + 1
         case ModelKind.LOGISTIC:
-            trunk, one_head = len(spec.features), 2
+            trunk, an_output = len(spec.features), 2
         case _:
             assert_never(spec.kind)
-    return Layout(((TRUNK, trunk), *((head(objective), one_head) for objective in spec.objectives)))
+    return Layout(((TRUNK, trunk), *((head(goal.id), an_output * goal.outputs) for goal in spec.goals)))
 
 
 def initial_parameters(spec: ModelSpec, seed: bytes) -> Float32s:
@@ -93,8 +103,10 @@ def initial_parameters(spec: ModelSpec, seed: bytes) -> Float32s:
     """
     parameters = np.zeros(layout(spec).length, dtype=np.float32)
     if spec.kind is ModelKind.LOGISTIC:
-        for objective in spec.objectives:
-            parameters[layout(spec).slices()[head(objective)].start] = 1.0
+        places = layout(spec).slices()
+        for goal in spec.goals:
+            start = places[head(goal.id)].start
+            parameters[start : start + goal.outputs] = 1.0
         return parameters
     start = 0
     for index, (inputs, units) in enumerate(spec.layers):
@@ -108,7 +120,8 @@ def initial_parameters(spec: ModelSpec, seed: bytes) -> Float32s:
 def arrays(spec: ModelSpec, parameters: Float32s) -> dict[str, Float32s]:
     """Return the parameters as named, shaped views: `trunk.0.weight` (units, inputs), `trunk.0.bias`, `head:<objective>.weight`, ….
 
-    The logistic model has `trunk.weight` (features,), `head:<objective>.scale` (1,) and `.bias` (1,).
+    A head has `head:<objective>.weight` (outputs, inputs) and `.bias` (outputs,). The logistic model has `trunk.weight` (features,) and
+    `head:<objective>.scale` (outputs, 1) and `.bias` (outputs,).
     """
     check_vector("parameters", parameters, layout(spec).length)
     parts = layout(spec).cut(parameters)
@@ -122,9 +135,11 @@ def arrays(spec: ModelSpec, parameters: Float32s) -> dict[str, Float32s]:
         named[f"trunk.{index}.bias"] = parts[TRUNK][middle:end]
         start = end
     factor = "weight" if spec.kind is ModelKind.MLP else "scale"
-    for objective in spec.objectives:
-        segment = head(objective)
-        named[f"{segment}.{factor}"], named[f"{segment}.bias"] = parts[segment][:-1], parts[segment][-1:]
+    for goal in spec.goals:
+        segment = head(goal.id)
+        middle = parts[segment].size - goal.outputs
+        named[f"{segment}.{factor}"] = parts[segment][:middle].reshape(goal.outputs, -1)
+        named[f"{segment}.bias"] = parts[segment][middle:]
     return named
 
 
@@ -143,7 +158,7 @@ def from_arrays(spec: ModelSpec, named: Mapping[str, Float32s]) -> Float32s:
 
 
 def outputs(spec: ModelSpec, parameters: Float32s, features: Float32s) -> dict[str, Float64s]:
-    """Return each head's output (log-odds for a binary objective) a row, computed in float64; `features` is (rows, features)."""
+    """Return each head's outputs, float64[rows, outputs] (see `objective`); `features` is (rows, features)."""
     if features.ndim != 2 or features.shape[1] != len(spec.features):  # noqa: PLR2004 - a matrix
         raise VectorError(f"features: wanted (rows, {len(spec.features)}), got shape {features.shape}")
     named = arrays(spec, parameters)
@@ -154,6 +169,6 @@ def outputs(spec: ModelSpec, parameters: Float32s, features: Float32s) -> dict[s
         carried = (carried @ named["trunk.weight"].astype(np.float64))[:, None]
     factor = "weight" if spec.kind is ModelKind.MLP else "scale"
     return {
-        objective: carried @ named[f"{head(objective)}.{factor}"].astype(np.float64) + float(named[f"{head(objective)}.bias"][0])
+        objective: carried @ named[f"{head(objective)}.{factor}"].T.astype(np.float64) + named[f"{head(objective)}.bias"].astype(np.float64)
         for objective in spec.objectives
     }

@@ -9,7 +9,8 @@ certificates, log). It names parties and columns, and holds no row and no metric
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from dataclasses import asdict
+from typing import Annotated, Final, Literal, assert_never
 
 from parley_crypto.statement import Document
 from pydantic import Field
@@ -18,7 +19,7 @@ from parley_learning.arrays import Float32s
 from parley_learning.columns import ColumnSpec, ColumnType
 from parley_learning.combine import parameters_digest
 from parley_learning.model import ModelKind, layout
-from parley_learning.objective import ObjectiveKind
+from parley_learning.objective import Objective, ObjectiveKind
 from parley_learning.study import StudyLearning
 from parley_learning.workloads.preprocess import Scaling
 
@@ -49,11 +50,34 @@ class CardColumn(Document):
 
 
 class CardObjective(Document):
-    """What one head predicts: for a binary objective, the probability that its label is 1."""
+    """What one head predicts (see `objective`); `low` and `high` are the label's range."""
 
     id: str
     label: str
     kind: ObjectiveKind
+    low: float
+    high: float
+    event: str = ""
+    intervals: int = 0
+
+    def goal(self) -> Objective:
+        """Return the objective as learning sees it."""
+        return Objective(self.id, self.label, self.kind, self.low, self.high, self.event, self.intervals)
+
+    def says(self) -> str:
+        """Return what is predicted, in words."""
+        match self.kind:
+            case ObjectiveKind.BINARY:
+                return f"the probability that `{self.label}` is 1"
+            case ObjectiveKind.MULTICLASS:
+                return f"the probability of each value of `{self.label}`, 0 to {self.high:g}"
+            case ObjectiveKind.REGRESSION:
+                return f"`{self.label}`, {self.low:g} to {self.high:g}"
+            case ObjectiveKind.COUNT:
+                return f"the expected `{self.label}`"
+            case ObjectiveKind.SURVIVAL:
+                return f"the probability of no `{self.event}` by each of {self.intervals} times of `{self.label}` up to {self.high:g}"
+        assert_never(self.kind)
 
 
 class CardModel(Document):
@@ -114,7 +138,7 @@ def make_card(
             CardColumn(name=spec.name, type=spec.type, unit=spec.unit, low=spec.low, high=spec.high, missing=spec.missing_allowed)
             for spec in learning.columns.features
         ),
-        objectives=tuple(CardObjective(id=goal.id, label=goal.label, kind=goal.kind) for goal in learning.objectives),
+        objectives=tuple(CardObjective(**asdict(goal)) for goal in learning.objectives),
         model=CardModel(kind=learning.model.kind, hidden=learning.model.hidden),
         mean=scaling.mean,
         deviation=scaling.deviation,
@@ -140,7 +164,7 @@ def card_markdown(card: ModelCard) -> str:
         "",
         "## What it predicts",
         "",
-        *(f"- `{goal.id}`: the probability that `{goal.label}` is 1" for goal in card.objectives),
+        *(f"- `{goal.id}`: {goal.says()}" for goal in card.objectives),
         "",
         "## What it may be used for",
         "",

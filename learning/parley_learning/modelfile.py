@@ -26,7 +26,7 @@ from parley_learning.combine import parameters_digest
 from parley_learning.errors import LearningError, ModelFileError
 from parley_learning.model import ModelSpec, arrays, from_arrays, layout, outputs
 from parley_learning.modelcard import ModelCard
-from parley_learning.objective import link
+from parley_learning.objective import named_predictions
 from parley_learning.workloads.preprocess import Scaling, standardise
 
 MAX_FILE_BYTES: Final = 1 << 30
@@ -69,13 +69,13 @@ def load(raw: bytes) -> Model:
 
 
 def predict(model: Model, values: Values) -> dict[str, Float64s]:
-    """Return each objective's prediction a row, float64[rows]: for a binary objective the probability of 1.
+    """Return predictions a row, float64[rows] by name: for a binary objective, by its id, the probability of 1 (see `named_predictions`).
 
     `values` holds the model's feature columns; labels are not needed. DataError names the first column that does not fit.
     """
     features = standardise(model.columns, values, model.scaling)
     found = outputs(model.spec, model.parameters, features)
-    return {goal.id: link(goal.kind, found[goal.id]) for goal in model.card.objectives}
+    return named_predictions(model.spec.goals, found)
 
 
 def _card(raw: bytes) -> ModelCard:
@@ -91,7 +91,7 @@ def _card(raw: bytes) -> ModelCard:
 
 def _spec(card: ModelCard) -> ModelSpec:
     features = _columns(card).feature_names
-    return ModelSpec(card.model.kind, card.model.hidden, features, tuple(goal.id for goal in card.objectives))
+    return ModelSpec(card.model.kind, card.model.hidden, features, tuple(goal.goal() for goal in card.objectives))
 
 
 def _columns(card: ModelCard) -> Columns:

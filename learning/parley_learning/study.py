@@ -43,13 +43,9 @@ def parse_study(
 ) -> StudyLearning:
     """Return a study's learning part; ColumnError names the first thing that this version cannot learn."""
     table = parse_columns(columns)
-    goals = parse_objectives(objectives)
-    for goal in goals:
-        if (label := table.label(goal.id).name) != goal.label:
-            raise ColumnError(f"objective {goal.id}: wanted its label {goal.label} among the columns that name it, got {label}")
+    goals = parse_objectives(objectives, table)
     known = {goal.id for goal in goals}
     for spec in table.specs:
         if unknown := sorted(set(spec.objectives) - known):
             raise ColumnError(f"column {spec.name}: wanted objectives of the study ({', '.join(sorted(known))}), got {', '.join(unknown)}")
-    names = tuple(goal.id for goal in goals)
-    return StudyLearning(table, goals, parse_model(model, table.feature_names, names), parse_settings(training or {}))
+    return StudyLearning(table, goals, parse_model(model, table.feature_names, goals), parse_settings(training or {}))

@@ -22,6 +22,7 @@ from parley_learning.arrays import Float32s
 from parley_learning.draws import permutation
 from parley_learning.errors import DataError, VectorError
 from parley_learning.model import ModelKind, ModelSpec, arrays
+from parley_learning.objective import LARGEST_LOG_RATE, Objective, ObjectiveKind, check_labels, targets
 from parley_learning.settings import TrainSettings
 from parley_learning.vector import head
 
@@ -31,19 +32,41 @@ _MATRIX: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One objective's labels of some rows: the label (0 where there is none), and 1 where there is one, both float32[rows]."""
+    """One objective's labels of some rows as `objective.targets` gives them, float32[rows, outputs], and 1 for rows that have one."""
 
-    objective: str
-    label: torch.Tensor
+    goal: Objective
+    wanted: torch.Tensor
+    weight: torch.Tensor
     known: torch.Tensor
+
+    @classmethod
+    def of(cls, goal: Objective, labels: Float32s) -> Target:
+        """Return the labels (see `objective.targets`) as tensors."""
+        wanted, weight = targets(goal, labels)
+        known = ~np.isnan(labels if labels.ndim == 1 else labels[:, 0])
+        return cls(goal, torch.from_numpy(wanted), torch.from_numpy(weight), torch.from_numpy(known.astype(np.float32)))
 
     def rows(self, chosen: torch.Tensor) -> Target:
         """Return the labels of the chosen rows."""
-        return Target(self.objective, self.label[chosen], self.known[chosen])
+        return Target(self.goal, self.wanted[chosen], self.weight[chosen], self.known[chosen])
 
     def residual(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the derivative of the mean logistic loss over the labelled rows by each row's output."""
-        return (torch.sigmoid(outputs) - self.label) * self.known / self.known.sum().clamp_min(1.0)
+        """Return the derivative of the mean loss over the labelled rows by each row's outputs, float32[rows, outputs]."""
+        return (_means(self.goal.kind, outputs) - self.wanted) * (self.weight / self.known.sum().clamp_min(1.0))
+
+
+def _means(kind: ObjectiveKind, outputs: torch.Tensor) -> torch.Tensor:
+    """Return what outputs mean, as `objective.means` does for arrays."""
+    match kind:
+        case ObjectiveKind.BINARY | ObjectiveKind.SURVIVAL:
+            return torch.sigmoid(outputs)
+        case ObjectiveKind.MULTICLASS:
+            return torch.softmax(outputs, dim=1)
+        case ObjectiveKind.REGRESSION:
+            return outputs
+        case ObjectiveKind.COUNT:
+            return torch.exp(outputs.clamp_max(LARGEST_LOG_RATE))
+    assert_never(kind)
 
 
 def local_update(
@@ -51,15 +74,15 @@ def local_update(
 ) -> Float32s:
     """Return the change, float32[d], that training on these rows makes to `parameters`; heads of other objectives do not change.
 
-    `features` is (rows, features), standardised; `labels` holds float32[rows] of 0, 1 or NaN (no label) for each objective that the party
-    has. The loss of a batch is the sum over objectives of the mean over its labelled rows. `seed` (32 bytes) orders the rows.
+    `features` is (rows, features), standardised; `labels` holds those of each objective that the party has (see `objective.targets`).
+    The loss of a batch is the sum over objectives of the mean over its labelled rows. `seed` (32 bytes) orders the rows.
     """
     trained = parameters.copy()
     tensors = {name: torch.from_numpy(array) for name, array in arrays(spec, trained).items()}
-    matrix, targets = _tensors(spec, features, labels)
+    matrix, goals = _tensors(spec, features, labels)
     with torch.inference_mode():
         for chosen in _batches(len(matrix), settings, seed):
-            _descend(spec, tensors, matrix[chosen], [target.rows(chosen) for target in targets], settings)
+            _descend(spec, tensors, matrix[chosen], [target.rows(chosen) for target in goals], settings)
     return trained - parameters
 
 
@@ -68,14 +91,12 @@ def _tensors(spec: ModelSpec, features: Float32s, labels: Mapping[str, Float32s]
         raise VectorError(f"features: wanted (rows, {len(spec.features)}) with at least one row, got shape {features.shape}")
     if not labels or not set(labels) <= set(spec.objectives):
         raise DataError(f"labels: wanted some of {', '.join(spec.objectives)}, got {', '.join(sorted(labels)) or 'none'}")
-    targets = []
-    for objective, values in sorted(labels.items()):
-        if values.shape != (len(features),) or not np.isin(values[~np.isnan(values)], (0, 1)).all():
-            raise DataError(f"labels of {objective}: wanted {len(features)} of 0, 1 or missing, got others (shape {values.shape})")
-        known = ~np.isnan(values)
-        filled = np.where(known, values, 0).astype(np.float32)
-        targets.append(Target(objective, torch.from_numpy(filled), torch.from_numpy(known.astype(np.float32))))
-    return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)), targets
+    found = []
+    for goal in spec.goals:
+        if goal.id in labels:
+            check_labels(goal, labels[goal.id], len(features))
+            found.append(Target.of(goal, labels[goal.id]))
+    return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)), found
 
 
 def _batches(rows: int, settings: TrainSettings, seed: bytes) -> Iterator[torch.Tensor]:
@@ -112,12 +133,12 @@ def _mlp_gradients(layers: int, tensors: Tensors, rows: torch.Tensor, targets: l
     found: dict[str, torch.Tensor] = {}
     back = torch.zeros_like(carried[-1])
     for target in targets:
-        name = head(target.objective)
+        name = head(target.goal.id)
         weight = tensors[f"{name}.weight"]
-        residual = target.residual(torch.mv(carried[-1], weight) + tensors[f"{name}.bias"])
-        found[f"{name}.weight"] = torch.mv(carried[-1].T, residual)
-        found[f"{name}.bias"] = residual.sum(0, keepdim=True)
-        back.addr_(residual, weight)
+        residual = target.residual(torch.addmm(tensors[f"{name}.bias"], carried[-1], weight.T))
+        found[f"{name}.weight"] = residual.T @ carried[-1]
+        found[f"{name}.bias"] = residual.sum(0)
+        back.addmm_(residual, weight)
     for layer in reversed(range(layers)):
         back = back * (1.0 - carried[layer + 1] ** 2)  # the derivative of tanh
         found[f"trunk.{layer}.weight"] = back.T @ carried[layer]
@@ -132,10 +153,11 @@ def _logistic_gradients(tensors: Tensors, rows: torch.Tensor, targets: list[Targ
     found: dict[str, torch.Tensor] = {}
     back = torch.zeros_like(direction)
     for target in targets:
-        name = head(target.objective)
-        residual = target.residual(direction * tensors[f"{name}.scale"] + tensors[f"{name}.bias"])
-        found[f"{name}.scale"] = (residual * direction).sum(0, keepdim=True)
-        found[f"{name}.bias"] = residual.sum(0, keepdim=True)
-        back.add_(residual * tensors[f"{name}.scale"])
+        name = head(target.goal.id)
+        scale = tensors[f"{name}.scale"]
+        residual = target.residual(torch.outer(direction, scale[:, 0]) + tensors[f"{name}.bias"])
+        found[f"{name}.scale"] = (residual.T @ direction)[:, None]
+        found[f"{name}.bias"] = residual.sum(0)
+        back.add_(torch.mv(residual, scale[:, 0]))
     found["trunk.weight"] = torch.mv(rows.T, back)
     return found

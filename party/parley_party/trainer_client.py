@@ -26,7 +26,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from parley_learning.workloads.evaluate import Score
+from parley_learning.metrics import Score
 from parley_protocol.problems import Problem, Slug
 
 from parley_party.dataset import DatasetConfig, Excluded
@@ -102,7 +102,7 @@ class TrainerUpdate:
 class BaselineScores:
     """One objective's held-out scores of the two models that a party trains alone."""
 
-    logistic: Score
+    linear: Score
     mlp: Score
 
 
@@ -189,10 +189,10 @@ class TrainerClient:
     async def baselines(self, seed: bytes) -> dict[str, BaselineScores]:
         """Train and score what this party reaches alone, by objective."""
         found = (await self._ask(Baselines(seed=seed.hex()))).head["scores"]
-        return {objective: BaselineScores(Score(**pair["logistic"]), Score(**pair["mlp"])) for objective, pair in found.items()}
+        return {objective: BaselineScores(Score(**pair["linear"]), Score(**pair["mlp"])) for objective, pair in found.items()}
 
     async def predict(self, dataset: DatasetConfig, parameters: Float32s) -> dict[str, Float64s]:
-        """Predict for every row of a dataset, by objective, float64[rows] in the order in which its query gives them."""
+        """Predict for every row of a dataset, float64[rows] by the name of each prediction in the order in which its query gives them."""
         answer = await self._ask(Predict(dataset=dataset), {"parameters": parameters})
         return {objective: _wide(array) for objective, array in answer.arrays.items()}
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from parley_learning.columns import Columns
 from parley_learning.model import initial_parameters, outputs
-from parley_learning.objective import link
+from parley_learning.objective import named_predictions
 from parley_learning.rows import LocalRows, local_rows
 from parley_learning.study import StudyLearning, parse_study
 from parley_learning.workloads.evaluate import evaluate
@@ -147,7 +147,7 @@ class Trainer:
         columns = Columns(study.columns.features)
         features = standardise(columns, read_in_order(command.dataset, columns.specs), scaling)
         found = outputs(study.model, parameters, features)
-        return Frame(_NOTHING, {goal.id: link(goal.kind, found[goal.id]) for goal in study.objectives})
+        return Frame(_NOTHING, named_predictions(study.objectives, found))
 
     def _need_rows(self) -> Loaded:
         if self._loaded is None:

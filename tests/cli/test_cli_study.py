@@ -27,7 +27,7 @@ def test_a_finished_study(federation: Federation, tmp_path: Path) -> None:
         found = result("--home", home, "study", "show", "readmission")
         assert (found["state"], found["rounds_done"], found["rounds_total"]) == ("FINISHED", 3, 3)
         assert found["members"] == ["east", "north", "south"]
-        assert found["result"]["federated"]["readmission"]["auc"] > 0.5
+        assert found["result"]["federated"]["readmission"]["value"] > 0.5
         listed = result("--home", home, "study", "list")["studies"]
         assert ("readmission", "FINISHED") in {(each["study"], each["state"]) for each in listed}
         assert "alone, logistic" in shown("--home", home, "study", "show", "readmission")

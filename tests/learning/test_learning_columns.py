@@ -4,7 +4,7 @@ import pytest
 from parley_learning.columns import ColumnType, parse_columns
 from parley_learning.errors import ColumnError
 from parley_learning.model import ModelKind, ModelSpec, parse_model
-from parley_learning.objective import parse_objectives
+from parley_learning.objective import Objective, ObjectiveKind, parse_objectives
 from parley_learning.settings import TrainSettings, parse_settings
 from parley_learning.study import parse_study
 
@@ -29,7 +29,6 @@ def test_a_feature_that_may_be_missing_brings_its_flag_right_after_it() -> None:
 def test_a_label_is_never_a_feature_of_anyone_and_needed_only_by_its_own_party() -> None:
     columns = parse_columns({"age": AGE, "ill": ILL, "costly": {"type": "bool", "objectives": ["cost"]}})
     assert columns.feature_names == ("age",)
-    assert columns.label("cost").name == "costly"
     assert [spec.name for spec in columns.needed(("illness",))] == ["age", "ill"]
     with pytest.raises(ColumnError, match="objective other"):
         columns.needed(("other",))
@@ -46,7 +45,6 @@ def test_a_label_is_never_a_feature_of_anyone_and_needed_only_by_its_own_party()
         ("age", {"type": "float", "range": [0, 1], "missing": "maybe"}, 'missing = "allowed"'),
         ("age", {"type": "bool", "range": [0, 1]}, "wanted no range for a bool"),
         ("age", {"type": "float", "range": [0, 1], "scale": 3}, "got scale"),
-        ("age", {"type": "float", "range": [0, 1], "objectives": ["illness"]}, "wanted type bool for the label"),
         ("age", {"type": "bool", "objectives": "illness"}, "objectives as a list"),
         ("age", {"type": "bool", "objectives": ["illness"]}, "at least one feature"),
     ],
@@ -59,8 +57,8 @@ def test_a_column_that_this_version_cannot_use_is_named(name: str, entry: dict[s
 def test_names_that_would_stand_twice_are_refused() -> None:
     with pytest.raises(ColumnError, match="one feature a_missing, got 2"):
         parse_columns({"a": {**AGE, "missing": "allowed"}, "a_missing": {"type": "bool"}})
-    with pytest.raises(ColumnError, match="one label of objective illness, got 2"):
-        parse_columns({"a": AGE, "ill": ILL, "sick": ILL})
+    with pytest.raises(ColumnError, match="objective illness: wanted ill to name it"):
+        parse_study({"a": AGE, "ill": ILL, "sick": ILL}, [GOAL], {"kind": "logistic"})
 
 
 @pytest.mark.parametrize(
@@ -68,10 +66,13 @@ def test_names_that_would_stand_twice_are_refused() -> None:
     [
         ([], "at least one"),
         ([GOAL, GOAL], "each once"),
-        ([{**GOAL, "kind": "regression"}], "this version has the kinds binary, got 'regression'"),
+        ([{**GOAL, "kind": "ranking"}], "this version has the kinds binary, multiclass, .*, got 'ranking'"),
         ([{**GOAL, "id": "Ill-ness"}], "a-z, 0-9 and _"),
         ([{**GOAL, "label": None}], "name of its label column"),
-        ([{**GOAL, "label": "age"}], "its label age"),
+        ([{**GOAL, "label": "age"}], "column age: wanted type bool for the label"),
+        ([{**GOAL, "label": "old"}], "wanted a column old"),
+        ([{**GOAL, "weight": 2}], "got weight"),
+        ([{**GOAL, "event": "ill"}], "survival objective alone"),
         ([{**GOAL, "id": "other"}], "objective other"),
     ],
 )
@@ -98,13 +99,15 @@ def test_a_column_for_an_objective_that_the_study_lacks_is_refused() -> None:
 )
 def test_a_model_that_this_version_lacks_is_refused(table: dict[str, object], message: str) -> None:
     with pytest.raises(ColumnError, match=message):
-        parse_model(table, ("a",), ("illness",))
+        parse_model(table, ("a",), (Objective("illness", "ill", ObjectiveKind.BINARY),))
 
 
 def test_objectives_stand_in_id_order() -> None:
-    assert [goal.id for goal in parse_objectives([GOAL, {**GOAL, "id": "cost"}])] == ["cost", "illness"]
+    columns = parse_columns({"age": AGE, "ill": {"type": "bool", "objectives": ["illness", "cost"]}})
+    goals = parse_objectives([GOAL, {**GOAL, "id": "cost"}], columns)
+    assert [goal.id for goal in goals] == ["cost", "illness"]
     with pytest.raises(ColumnError, match="in order"):
-        ModelSpec(ModelKind.LOGISTIC, (), ("a",), ("b", "a"))
+        ModelSpec(ModelKind.LOGISTIC, (), ("a",), goals[::-1])
 
 
 def test_training_settings_have_defaults_and_bounds() -> None:

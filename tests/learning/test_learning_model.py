@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 from parley_learning.arrays import Float32s
 from parley_learning.combine import parameters_digest
 from parley_learning.errors import DataError, VectorError
+from parley_learning.metrics import auc
 from parley_learning.model import ModelKind, ModelSpec, arrays, from_arrays, initial_parameters, layout, outputs
-from parley_learning.objective import ObjectiveKind, auc, link
+from parley_learning.objective import Objective, ObjectiveKind, means
 from parley_learning.settings import TrainSettings
 from parley_learning.train import Target, gradients, local_update
 from parley_learning.vector import head
 
 SEED = bytes(range(32))
-MLP = ModelSpec(ModelKind.MLP, (5, 4), ("a", "b", "c"), ("cost", "illness"))
+GOALS = (Objective("cost", "costly", ObjectiveKind.BINARY), Objective("illness", "ill", ObjectiveKind.BINARY))
+MLP = ModelSpec(ModelKind.MLP, (5, 4), ("a", "b", "c"), GOALS)
 DEEP = replace(MLP, hidden=(5, 4, 3))
-LOGISTIC = ModelSpec(ModelKind.LOGISTIC, (), ("a", "b", "c"), ("cost", "illness"))
+LOGISTIC = ModelSpec(ModelKind.LOGISTIC, (), ("a", "b", "c"), GOALS)
 PINNED_MLP = (
     "6147d17174647c0105493f177a02c5b26c7f97cc0f33a51f38971cf94d16493b"  # computed apart from this code, with hashlib, math and struct alone
 )
@@ -74,14 +76,14 @@ def test_parameters_and_named_arrays_are_inverse(spec: ModelSpec) -> None:
 def test_outputs_follow_the_formula() -> None:
     features = np.array([[1.0, -2.0, 0.5]], dtype=np.float32)
     logistic = np.array([0.5, 0.25, 2.0, 3.0, -1.0, 0.5, 1.0], dtype=np.float32)
-    assert outputs(LOGISTIC, logistic, features)["cost"].tolist() == [3.0 * 1.0 - 1.0]
-    assert outputs(LOGISTIC, logistic, features)["illness"].tolist() == [0.5 * 1.0 + 1.0]
+    assert outputs(LOGISTIC, logistic, features)["cost"].tolist() == [[3.0 * 1.0 - 1.0]]
+    assert outputs(LOGISTIC, logistic, features)["illness"].tolist() == [[0.5 * 1.0 + 1.0]]
     parameters = _some_parameters(MLP)
     named = arrays(MLP, parameters)
     first = np.tanh(named["trunk.0.weight"].astype(np.float64) @ features[0] + named["trunk.0.bias"])
     second = np.tanh(named["trunk.1.weight"].astype(np.float64) @ first + named["trunk.1.bias"])
-    expected = second @ named["head:cost.weight"] + named["head:cost.bias"]
-    assert outputs(MLP, parameters, features)["cost"] == pytest.approx(expected)
+    expected = second @ named["head:cost.weight"].T + named["head:cost.bias"]
+    assert outputs(MLP, parameters, features)["cost"][0] == pytest.approx(expected)
     with pytest.raises(VectorError, match="features: wanted"):
         outputs(MLP, parameters, features[:, :2])
 
@@ -97,7 +99,7 @@ def _autograd(spec: ModelSpec, parameters: Float32s, features: Float32s, labels:
     for objective, values in labels.items():
         factor = tensors[f"{head(objective)}.{'scale' if spec.kind is ModelKind.LOGISTIC else 'weight'}"]
         known = torch.tensor(~np.isnan(values))
-        found = (carried @ factor + tensors[f"{head(objective)}.bias"])[known]
+        found = (carried @ factor.T + tensors[f"{head(objective)}.bias"])[known, 0]
         loss = loss + torch.nn.functional.binary_cross_entropy_with_logits(found, torch.tensor(values)[known])
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return {name: tensor.grad for name, tensor in tensors.items() if tensor.grad is not None}
@@ -109,10 +111,7 @@ def test_gradients_are_those_of_autograd(spec: ModelSpec, objectives: tuple[str,
     parameters, (features, labels) = _some_parameters(spec), _some_rows(40, spec)
     chosen = {objective: labels[objective] for objective in objectives}
     tensors = {name: torch.from_numpy(array) for name, array in arrays(spec, parameters).items()}
-    targets = [
-        Target(name, torch.tensor(np.nan_to_num(values)), torch.tensor((~np.isnan(values)).astype(np.float32)))
-        for name, values in chosen.items()
-    ]
+    targets = [Target.of(goal, chosen[goal.id]) for goal in spec.goals if goal.id in chosen]
     expected = _autograd(spec, parameters, features, chosen)
     found = gradients(spec, tensors, torch.from_numpy(features), targets)
     assert set(found) == set(expected)
@@ -139,7 +138,7 @@ def test_training_learns_what_is_there() -> None:
     spec, (features, labels) = MLP, _some_rows(300, MLP)
     parameters = initial_parameters(spec, SEED)
     trained = parameters + local_update(spec, parameters, features, labels, TrainSettings(epochs=30), SEED)
-    score = auc(outputs(spec, trained, features)["illness"], labels["illness"])
+    score = auc(outputs(spec, trained, features)["illness"][:, 0], labels["illness"])
     assert score is not None
     assert score > 0.9
 
@@ -152,14 +151,14 @@ def test_training_refuses_what_it_cannot_learn_from() -> None:
         (features, {}, "labels: wanted some of"),
         (features, {"other": labels["cost"]}, "got other"),
         (features, {"cost": labels["cost"][:3]}, "labels of cost"),
-        (features, {"cost": labels["cost"] * 2}, "labels of cost"),
+        (features, {"cost": labels["cost"] * 2}, "labels of cost: wanted 0 to 1"),
     ]:
         with pytest.raises((DataError, VectorError), match=message):
             local_update(MLP, parameters, rows, own, TrainSettings(), SEED)
 
 
 def test_an_update_of_600_rows_and_38_features_takes_at_most_25_ms_of_a_core() -> None:
-    spec = ModelSpec(ModelKind.MLP, (16,), tuple(f"f{index}" for index in range(38)), ("illness",))
+    spec = ModelSpec(ModelKind.MLP, (16,), tuple(f"f{index}" for index in range(38)), GOALS[1:])
     features = np.random.default_rng(5).normal(0, 1, (600, 38)).astype(np.float32)
     labels = {"illness": (features[:, 0] > 0).astype(np.float32)}
     parameters, seconds = initial_parameters(spec, SEED), []
@@ -191,4 +190,4 @@ def test_auc_refuses_what_has_no_rank() -> None:
 
 
 def test_the_link_of_a_binary_objective_is_a_probability_without_overflow() -> None:
-    assert link(ObjectiveKind.BINARY, np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]
+    assert means(ObjectiveKind.BINARY, np.array([[-1e4], [0.0], [1e4]])).tolist() == [[0.0], [0.5], [1.0]]

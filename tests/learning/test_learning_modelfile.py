@@ -13,7 +13,7 @@ from parley_learning.errors import DataError, ModelFileError
 from parley_learning.model import initial_parameters, outputs
 from parley_learning.modelcard import NOT_THIS, ModelCard, card_markdown, make_card
 from parley_learning.modelfile import dump, load, predict
-from parley_learning.objective import ObjectiveKind, link
+from parley_learning.objective import ObjectiveKind, means
 from parley_learning.study import StudyLearning
 from parley_learning.workloads.preprocess import Scaling, scaling_from_sum, standardise, summary_vector
 from safetensors.numpy import save
@@ -57,7 +57,7 @@ def test_a_file_predicts_what_the_model_says(made: Made) -> None:
     found = predict(model, features)
     assert set(found) == {"cost", "illness"}
     for objective, chances in found.items():
-        assert chances.tolist() == link(ObjectiveKind.BINARY, expected[objective]).tolist()
+        assert chances.tolist() == means(ObjectiveKind.BINARY, expected[objective])[:, 0].tolist()
         assert ((chances > 0) & (chances < 1)).all()
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from parley.demo_studies import SHARED
 from parley_crypto.tags import Tag, digest
-from parley_learning.workloads.evaluate import Score
+from parley_learning.metrics import Score
 from parley_party.computing import Computing
 from parley_party.dataset import Excluded
 from parley_party.errors import DataError, TrainerDied
@@ -19,7 +19,7 @@ from parley_party.trainer_client import BaselineScores, TrainerClient, TrainerRo
 
 from tests.demo.demo_samples import negotiate
 
-SCORE = Score(auc=0.75, rows=4, positives=2)
+SCORE = Score(metric="auc", value=0.75, rows=4, events=2)
 ROWS = TrainerRows(8, 4, 8, 4, Excluded(), "", ())
 
 
@@ -61,7 +61,7 @@ def finished_state() -> PublicState:
 def test_a_trainer_that_died_before_the_scores_is_started_once_more() -> None:
     first, second = FakeTrainer(dies=True), FakeTrainer(dies=False)
     result: dict[str, Any] = asyncio.run(computing(first, second).result(finished_state()))
-    assert result["federated"] == {"subprime": {"auc": 0.75, "rows": 4, "positives": 2}}
+    assert result["federated"] == {"subprime": {"metric": "auc", "value": 0.75, "rows": 4, "events": 2}}
     assert (result["version"], result["training_rows"], result["held_out_rows"]) == (41, 8, 4)
     assert first.stopped
 

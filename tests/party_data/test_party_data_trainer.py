@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from parley_learning.columns import parse_columns
 from parley_learning.model import initial_parameters, outputs
-from parley_learning.objective import link
+from parley_learning.objective import predictions
 from parley_learning.rows import local_rows
 from parley_learning.study import StudyLearning, parse_study
 from parley_learning.workloads.evaluate import evaluate
@@ -111,7 +111,7 @@ def test_a_study_runs_in_the_child_as_it_would_here(tmp_path: Path, dataset: Dat
             columns = parse_columns({name: TABLES.columns[name] for name in ("age", "sodium")})
             features = standardise(columns, read_in_order(dataset, columns.specs), scaling)
             found = outputs(study().model, trained, features)["illness"]
-            np.testing.assert_array_equal(predicted["illness"], link(study().objective("illness").kind, found))
+            np.testing.assert_array_equal(predicted["illness"], predictions(study().objective("illness"), found)[:, 0])
         assert not trainer.running
 
     asyncio.run(body())

@@ -84,11 +84,18 @@ class StudyWorkload(Document):
 
 
 class StudyObjective(Document):
-    """One learning goal and the column that holds its label."""
+    """One learning goal and the column that holds its label; of a survival one also the column that says whether the event was seen."""
 
     id: ObjectiveId
     label: Column
-    kind: Literal["binary"]
+    kind: Literal["binary", "multiclass", "regression", "count", "survival"]
+    event: Column | None = None
+    intervals: Annotated[int, Field(ge=1, le=100)] | None = None  # of the time to the event
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that its label is made of."""
+        return (self.label,) if self.event is None else (self.label, self.event)
 
 
 class StudyColumn(Document):
@@ -197,10 +204,11 @@ class StudyContent(Document):
         if len(set(ids)) != len(ids):
             raise broken_rule("objectives", "each once", ", ".join(ids))
         for objective in self.objectives:
-            column = self.columns.get(objective.label)
-            if column is None or objective.id not in column.objectives:
-                wanted = f'a column with objectives = ["{objective.id}"], its label'
-                raise broken_rule(f"columns.{objective.label}", wanted, "no such column" if column is None else list(column.objectives))
+            for name in objective.columns:
+                column = self.columns.get(name)
+                if column is None or objective.id not in column.objectives:
+                    wanted = f'a column with objectives = ["{objective.id}"], its label'
+                    raise broken_rule(f"columns.{name}", wanted, "no such column" if column is None else list(column.objectives))
         for name, column in self.columns.items():
             if unknown := sorted(set(column.objectives) - set(ids)):
                 raise broken_rule(f"columns.{name}.objectives", f"objectives of the study ({', '.join(ids)})", ", ".join(unknown))
@@ -208,7 +216,7 @@ class StudyContent(Document):
 
     def needed_columns(self, objectives: tuple[str, ...]) -> tuple[str, ...]:
         """Return what a party with these objectives must map, in name order: every feature and the labels of its own."""
-        labels = {objective.label for objective in self.objectives if objective.id in objectives}
+        labels = {name for objective in self.objectives if objective.id in objectives for name in objective.columns}
         return tuple(sorted(name for name, column in self.columns.items() if not column.objectives or name in labels))
 
 

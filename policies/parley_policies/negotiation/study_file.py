@@ -37,7 +37,7 @@ def learning_tables(content: StudyContent) -> dict[str, Any]:
     """Return a study's `columns`, `objectives`, `model` and `training` as plain tables, without what was left out."""
     return {
         "columns": {name: column.model_dump(exclude_none=True) for name, column in content.columns.items()},
-        "objectives": [objective.model_dump() for objective in content.objectives],
+        "objectives": [objective.model_dump(exclude_none=True) for objective in content.objectives],
         "model": content.workload.model.model_dump(exclude_none=True),
         "training": content.workload.train.model_dump(),
     }
