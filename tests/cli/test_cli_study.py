@@ -30,7 +30,7 @@ def test_a_finished_study(federation: Federation, tmp_path: Path) -> None:
         assert found["result"]["federated"]["readmission"]["value"] > 0.5
         listed = result("--home", home, "study", "list")["studies"]
         assert ("readmission", "FINISHED") in {(each["study"], each["state"]) for each in listed}
-        assert "alone, logistic" in shown("--home", home, "study", "show", "readmission")
+        assert "alone, linear" in shown("--home", home, "study", "show", "readmission")
         assert "readmission" in shown("--home", home, "study", "list")
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from parley_learning.objective import ObjectiveKind
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -92,3 +93,9 @@ def test_files_that_the_architecture_page_abbreviates_exist() -> None:
     assert named
     packages = {folder: next((ROOT / folder).glob("parley*/__init__.py")).parent for folder, _ in named}
     assert [f"{folder}/{file}" for folder, file in named if not (packages[folder] / file).is_file()] == []
+
+
+def test_the_concepts_page_tells_of_every_kind_of_objective() -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").partition("## What can be learned")[2]
+    told = re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)
+    assert told == ["kind", *(kind.value for kind in ObjectiveKind)]
