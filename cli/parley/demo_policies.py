@@ -20,7 +20,7 @@ from parley.demo_data import DEMO_PARTIES, HELD_OUT, DemoParty, demo_columns
 
 DATASET: Final = "loans"
 COUNTRY: Final = "US"
-PURPOSE: Final = "dpv:ResearchAndDevelopment"
+PURPOSE: Final = "dpv:NonCommercialResearch"  # of the studies: narrower than what is granted, and nothing that New Jersey prohibits
 MODEL_USE: Final = "internal-use"
 
 
@@ -41,8 +41,8 @@ def _clip(low: float, high: float) -> Mapping[str, float]:
     return {"min": low, "max": high}
 
 
-_RESEARCH: Final = (PURPOSE,)
-_CREDIT: Final = (PURPOSE, "dpv:CreditChecking")
+_RESEARCH: Final = ("dpv:ResearchAndDevelopment",)
+_CREDIT: Final = (*_RESEARCH, "dpv:CreditChecking")
 _TO_USE: Final = (MODEL_USE,)
 _TO_TELL: Final = (MODEL_USE, "publish-metrics")
 
