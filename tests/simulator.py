@@ -400,7 +400,7 @@ class Simulation:
         rebuilt = opening.rebuild(state)
         for name in state.listed.openable:
             members = [s.party for s in state.listed.survivors if s.party in step.segment(name).members]
-            total, tags = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in members))
+            total, tags = opening.open_segment(rebuilt, name, (self.upload(party, name) for party in members))
             self.raw[name] = ring.to_bytes(total) + tags
         opened = Opened(
             study=self.terms.study,

@@ -41,7 +41,7 @@ def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> O
         for name in listed.openable:
             terms = step.segment(name)
             members = [party for party in sorted(listed.parties) if party in terms.members]
-            total, tags = opening.open_segment(state, rebuilt, name, _uploads(state, bodies, members, name))
+            total, tags = opening.open_segment(rebuilt, name, _uploads(state, bodies, members, name))
             digest = write_sum(file, total, tags)
             segments.append(OpenedSegment(name=name, length=terms.length, parties=len(members), body=digest))
         file.flush()

@@ -80,6 +80,28 @@ def verify_row(of: type[Statement], content: Mapping[str, Any], author: MemberTe
     return payload
 
 
+def advert_content(
+    bound: Mapping[str, str | int], party: str, *, step: int, parameters: str, channel_key: bytes, mask_key: bytes
+) -> dict[str, object]:
+    """Return an ADVERTISE statement's content; `bound` are the fields of every statement of the round."""
+    keys = {"channel_key": channel_key.hex(), "mask_key": mask_key.hex()}
+    return {**bound, "party": party, "step": step, "parameters": parameters, **keys}
+
+
+def share_content(bound: Mapping[str, str | int], party: str, key_set: str, root: bytes) -> dict[str, object]:
+    """Return a SHARE statement's content."""
+    return {**bound, "party": party, "keys": key_set, "root": root.hex()}
+
+
+def manifest_content(
+    bound: Mapping[str, str | int], party: str, step: StepTerms, live: tuple[str, ...], box_set: str, body: bytes
+) -> dict[str, object]:
+    """Return a manifest's content: segments and size follow from which segments are in the round."""
+    segments = own_segments(step, live, party)
+    rest = {"boxes": box_set, "segments": segments, "size": body_size(step, segments), "body": body.hex()}
+    return {**bound, "party": party, **rest}
+
+
 def check_round_keys(party: str, channel_key: bytes, mask_key: bytes) -> None:
     """Return if both X25519 keys can be used; RemoteProtocolError if they are one, of low order, or not in canonical encoding.
 

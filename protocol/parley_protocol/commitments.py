@@ -45,7 +45,12 @@ def recipient_leaf(hashes: Sequence[bytes]) -> bytes:
 
 def share_tree(rows: Sequence[Sequence[bytes]], seeds: Sequence[bytes]) -> Tree:
     """Return the tree over the share hashes of each recipient in id order, and over the seed hashes."""
-    return Tree([*(recipient_leaf(row) for row in rows), leaf_hash(bind(Tag.SEED_LEAF, *seeds))])
+    return Tree([*(recipient_leaf(row) for row in rows), seeds_leaf(seeds)])
+
+
+def seeds_leaf(seeds: Sequence[bytes]) -> bytes:
+    """Return the RFC 6962 leaf hash of the owner's seed hashes, in the order of its secrets."""
+    return leaf_hash(bind(Tag.SEED_LEAF, *seeds))
 
 
 def path_length(index: int, size: int) -> int:
@@ -62,3 +67,11 @@ def check_dealt(root: bytes, hashes: Sequence[bytes], index: int, size: int, pat
         verify_inclusion(recipient_leaf(hashes), index, size, path, root)
     except CryptoError as error:
         raise RemoteProtocolError(f"box of {owner}: its shares are not the ones it signed") from error
+
+
+def check_seeds_dealt(root: bytes, seeds: Sequence[bytes], size: int, path: Sequence[bytes], owner: str) -> None:
+    """Return if these are the seed hashes that `owner` signed, the last of `size` leaves; RemoteProtocolError names the owner otherwise."""
+    try:
+        verify_inclusion(seeds_leaf(seeds), size - 1, size, path, root)
+    except CryptoError as error:
+        raise RemoteProtocolError(f"seed hashes of {owner}: not the ones it signed") from error

@@ -94,7 +94,8 @@ def _share(state: State, party: str, post: SharePost) -> State:
         raise RemoteProtocolError(f"share of {party}: its hashes are not the ones that it signed")
     paths = {peer: tree.inclusion_proof(index) for index, peer in enumerate(recipients)}
     boxes = dict(zip(peers, post.boxes, strict=True))
-    return replace(state, shares={**state.shares, party: ReceivedShares(envelope, share, recipients, rows, seeds, boxes, paths)})
+    last = tree.inclusion_proof(len(recipients))
+    return replace(state, shares={**state.shares, party: ReceivedShares(envelope, share, recipients, rows, seeds, boxes, paths, last)})
 
 
 def _collect(state: State, party: str, post: Post) -> State:

@@ -77,6 +77,7 @@ class ReceivedShares(Received[Share]):
     seeds: tuple[bytes, ...]  # by segment
     boxes: Mapping[str, str]
     paths: Mapping[str, tuple[bytes, ...]]  # of the recipients' leaves to the root
+    seeds_path: tuple[bytes, ...]  # of the last leaf, the seeds'
 
 
 @dataclass(frozen=True)

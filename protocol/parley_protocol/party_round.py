@@ -32,11 +32,13 @@ from parley_crypto.signing import Envelope, Signature
 from parley_crypto.tagsize import tag_bits
 
 from parley_protocol.bound import (
-    body_size,
+    advert_content,
     box_set_digest,
     check_round_keys,
     key_set_digest,
+    manifest_content,
     own_segments,
+    share_content,
     statement_digest,
     verify_row,
 )
@@ -145,8 +147,7 @@ class PartyRound:
 
     def _advert(self, party: str, keys: PeerKeys) -> dict[str, object]:
         spec = self.spec
-        own = {"party": party, "step": spec.step, "parameters": spec.parameters}
-        return {**spec.bound(), **own, "channel_key": keys.channel.hex(), "mask_key": keys.mask.hex()}
+        return advert_content(spec.bound(), party, step=spec.step, parameters=spec.parameters, channel_key=keys.channel, mask_key=keys.mask)
 
     @property
     def _own_keys(self) -> PeerKeys:
@@ -171,9 +172,7 @@ class PartyRound:
     def share(self, key: SigningKey) -> Send:
         """Return SHARE: the boxed shares of this round's secrets, and the signed root over the hashes of shares and seeds."""
         dealt = self._secrets.deal(self.live, self.keys, self.key_set)
-        statement = Share.model_validate(
-            {**self.spec.bound(), "party": self.spec.me, "keys": self.key_set, "root": dealt.tree.root().hex()}
-        )
+        statement = Share.model_validate(share_content(self.spec.bound(), self.spec.me, self.key_set, dealt.tree.root()))
         post = SharePost(
             statement=statement.sign(key).dump().decode(),
             hashes=pack(share for row in dealt.hashes for share in row),
@@ -248,8 +247,7 @@ class PartyRound:
         )
         held: dict[str, Mapping[str, bytes]] = {}
         for owner, (root, signature, box, path) in zip(owners, rows, strict=True):
-            statement = {**spec.bound(), "party": owner, "keys": self.key_set, "root": root.hex()}
-            verify_row(Share, statement, spec.terms.member(owner), signature, "share")
+            verify_row(Share, share_content(spec.bound(), owner, self.key_set, root), spec.terms.member(owner), signature, "share")
             shares = self._secrets.open(owner, box, self.keys[owner].channel, self.key_set, self.live)
             self._check_dealt(owner, root, shares, path)
             held[owner] = shares
@@ -293,10 +291,7 @@ class PartyRound:
         return sealed, bytes(body), effects
 
     def _manifest(self, party: str, body: bytes) -> dict[str, object]:
-        spec = self.spec
-        segments = own_segments(spec.workload, self.live, party)
-        size = body_size(spec.workload, segments)
-        return {**spec.bound(), "party": party, "boxes": self._box_set, "segments": segments, "size": size, "body": body.hex()}
+        return manifest_content(self.spec.bound(), party, self.spec.workload, self.live, self._box_set, body)
 
     def _check_vector(self, name: str, vector: RingVector) -> None:
         terms, encoding = self.spec.workload.segment(name), self.spec.workload.encoding

@@ -24,6 +24,7 @@ from parley_protocol import (
     proving,
     release,
     round_secrets,
+    unmasking,
 )
 
 from tests.attacks import (
@@ -40,6 +41,7 @@ from tests.attacks import (
     test_attacks_members,
     test_attacks_one_list,
     test_attacks_promises,
+    test_attacks_recompute,
     test_attacks_release,
     test_attacks_replay,
     test_attacks_shares,
@@ -61,6 +63,7 @@ ATTACKED: tuple[ModuleType, ...] = (
     test_attacks_members,
     test_attacks_one_list,
     test_attacks_promises,
+    test_attacks_recompute,
     test_attacks_release,
     test_attacks_replay,
     test_attacks_shares,
@@ -79,7 +82,7 @@ MODULES = (
     round_secrets,
     gateway_posts,
     opening,
-    proving,
+    unmasking,
     keyparts,
     members_key,
     fixedpoint,

@@ -57,7 +57,7 @@ def opened_by(stage: Stage, uploading: Iterable[str]) -> None:
             state, _ = state.on_post(party, event, stage.post(party, event), NOW)
         state, _ = state.on_tick(LATER)
     rebuilt = opening.rebuild(state)
-    total, _ = opening.open_segment(state, rebuilt, "trunk", (stage.sealed(party, "trunk") for party in uploading))
+    total, _ = opening.open_segment(rebuilt, "trunk", (stage.sealed(party, "trunk") for party in uploading))
     assert not np.array_equal(total, stage.truth(uploading, "trunk"))
 
 
@@ -75,9 +75,9 @@ ATTACKS = (
         "another mask key",
         share_a_mask_key_that_it_did_not_advertise,
         f"the mask key that {BAD} shared {KEY}",
-        (Guard(opening, "_mask_key", KEY),),
+        (Guard(opening, "check_mask_key", KEY),),
     ),
-    Attack("another seed", share_a_seed_that_it_did_not_hash, f"seed that {BAD} shared {SEED}", (Guard(opening, "_seed", SEED),)),
+    Attack("another seed", share_a_seed_that_it_did_not_hash, f"seed that {BAD} shared {SEED}", (Guard(opening, "check_seed", SEED),)),
 )
 
 

@@ -25,9 +25,9 @@ FORGED_ROUND = 3
 def test_forged_sums_stop_the_study_for_all_and_the_log_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = opening.open_segment
 
-    def forging(state: Any, rebuilt: Any, name: str, uploads: Any) -> Any:  # noqa: ANN401 - as the original
-        total, tags = honest(state, rebuilt, name, uploads)
-        if state.spec.round == FORGED_ROUND:
+    def forging(masks: opening.Masks, name: str, uploads: Any) -> Any:  # noqa: ANN401 - as the original
+        total, tags = honest(masks, name, uploads)
+        if masks.cohort.round == FORGED_ROUND:
             total[0] += np.ones(1, dtype=total.dtype)[0]
         return total, tags
 

@@ -191,7 +191,7 @@ def test_the_sums_open_at_t_reveals(stage: Stage) -> None:
     state, effects = state.on_post(SIX[4], Event.REVEAL, stage.post(SIX[4], Event.REVEAL), START)
     assert effects == (OpenNow(),)
     rebuilt = opening.rebuild(state)
-    total, _ = opening.open_segment(state, rebuilt, "trunk", (stage.sealed(party, "trunk") for party in SIX))
+    total, _ = opening.open_segment(rebuilt, "trunk", (stage.sealed(party, "trunk") for party in SIX))
     assert total.tolist() == stage.truth(SIX, "trunk").tolist()
     closed, _ = state.on_opened(stage.signatures[SIX[0]], 1.0)
     assert (closed.phase, dict(closed.reveals)) == (Phase.CLOSED, {})
@@ -215,7 +215,7 @@ def test_a_late_statement_is_refused(stage: Stage, phase: Phase) -> None:
 
 def test_nothing_opens_without_a_certificate(stage: Stage) -> None:
     state = reach(stage, Phase.COLLECT)
-    with pytest.raises(LocalProtocolError, match="opening needs a certificate"):
+    with pytest.raises(RemoteProtocolError, match="there is no survivor list yet"):
         opening.rebuild(state)
     with pytest.raises(RemoteProtocolError, match="in COLLECT: wanted"):
         state.on_opened(stage.signatures[SIX[0]], 1.0)

@@ -156,7 +156,7 @@ class Schedule:
         rebuilt, listed, raw = opening.rebuild(state), state.require_listed(), {}
         for name in listed.openable:
             parties = sorted(listed.parties & set(step.segment(name).members))
-            total, tags = opening.open_segment(state, rebuilt, name, (self.upload(party, name) for party in parties))
+            total, tags = opening.open_segment(rebuilt, name, (self.upload(party, name) for party in parties))
             self.check_sum(name, parties, total)
             raw[name] = ring.to_bytes(total) + tags
         check_sums(self.terms, listed, raw, MEMBERS_KEY)
