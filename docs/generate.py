@@ -43,7 +43,7 @@ DEMANDING: Final[Mapping[str, Any]] = MappingProxyType(
         "identity": {"party": "a", "version": 1, "valid_from": "2027-01-01", "valid_until": "2027-12-31"},
         "purpose": {"granted": [], "prohibited": []},
         "gateway": {"fingerprints": [], "countries": [], "incident_notice_hours_at_most": 0, "change_notice_days_at_least": 0},
-        "peers": {"granted": [], "denied": [], "countries": [], "issuers": ["SHA256:" + "A" * 43]},
+        "peers": {"granted": [], "denied": [], "countries": []},
         "data": {"columns": [], "erasure_effect": "from-next-round", "minimum_fairness_check": ["age"]},
         "schemes": {"accepted": ["homomorphic"]},
         "sums": {"min_parties": 3, "groups": {"allowed": True}},
@@ -80,7 +80,6 @@ EXIT_CODES: Final[Mapping[str, str]] = MappingProxyType(
 # The value with which a study can go on, for each clause that can make this version refuse one. A test holds that it is complete and true.
 WORKS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "peers.issuers": "[]",
         "data.exclusions_required": "false",
         "data.erasure_effect": '"from-next-study"',
         "data.minimum_fairness_check": "[]",

@@ -184,6 +184,7 @@ MEANS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "channel_key": "X25519 public key for key parts, made for this study",
             "commitment": "to its seed part and key part",
             "trust": "whom it counts",
+            "credentials": "what issuers say of it, as it shows it: signed envelopes",
             "documents": "digests of its legal documents",
             "offer": "digest of its signed offer",
         },

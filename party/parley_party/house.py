@@ -42,8 +42,9 @@ class House:
         return datetime.fromtimestamp(self.clock(), tz=UTC)
 
     def counted(self, terms: Terms) -> frozenset[str]:
-        """Return the members that this party's floors count (protocol.md, Phantoms)."""
-        return frozenset(member.party for member in terms.members if is_counted(self.guard.policy, _member(member)))
+        """Return the members that this party's floors count today (protocol.md, Phantoms)."""
+        policy, today = self.guard.policy, self.now().date()
+        return frozenset(member.party for member in terms.members if is_counted(policy, _member(member), today))
 
     def own_floors(self, step: StepTerms) -> dict[str, int]:
         """Return this party's own floor for each of its segments of a step."""
@@ -73,4 +74,5 @@ class House:
 
 
 def _member(member: MemberTerms) -> Member:
-    return Member(member.party, member.legal_name, member.party_class, member.country, member.identity)
+    names = (member.party, member.legal_name, member.party_class, member.country, member.identity)
+    return Member(*names, credentials=member.credentials)

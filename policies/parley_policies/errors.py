@@ -8,6 +8,7 @@
     ├── Conflict               no value satisfies every member: field, parties
     ├── OfferInvalid           an offer that does not belong to the proposal or to whom it speaks for
     ├── AgreementInvalid       an agreement that not all of its members signed
+    ├── CredentialInvalid      a credential that does not speak for the party that shows it, or whose issuer is not believed
     └── TaxonomyInvalid        the packaged taxonomy is not what it was made as
 
 Every message names the thing, what was wanted, what was got and, where it is not plain, what to do.
@@ -95,6 +96,10 @@ class OfferInvalid(PolicyError):  # noqa: N818 - as MalformedError's siblings
 
 class AgreementInvalid(PolicyError):  # noqa: N818 - as MalformedError's siblings
     """An agreement that not all of its members signed, or an acceptance by somebody who is no member."""
+
+
+class CredentialInvalid(PolicyError):  # noqa: N818 - as its siblings
+    """A credential that is not its issuer's, or does not speak for the party that shows it, or of an issuer that is not believed."""
 
 
 class TaxonomyInvalid(PolicyError):  # noqa: N818 - as its siblings

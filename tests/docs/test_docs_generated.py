@@ -50,7 +50,6 @@ def test_the_demanding_policy_meets_every_clause_that_can_be_refused() -> None:
 def test_with_the_values_of_the_page_nothing_is_refused() -> None:
     demands: dict[str, Any] = {
         **DEMANDING,
-        "peers": {**DEMANDING["peers"], "issuers": []},
         "data": {"columns": [], "exclusions_required": False, "erasure_effect": "from-next-study", "minimum_fairness_check": []},
         "schemes": {"accepted": ["masked"]},
         "sums": {"min_parties": 3, "groups": {"allowed": False}},

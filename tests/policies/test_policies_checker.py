@@ -105,6 +105,7 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     ((*MEMBER, "weight"), 50),
     ((*MEMBER, "trust"), "pinned"),
     ((*MEMBER, "documents"), ["0" * 64]),
+    ((*MEMBER, "credentials"), ["{}"]),
     ((*MEMBER, "offer"), "0" * 64),
     ((*MEMBER, "offer"), None),
     ((*MEMBER, "channel_key"), secrets_of("z-party").channel_key),

@@ -263,7 +263,6 @@ def test_a_demonstration_policy_is_upheld_whole() -> None:
 @pytest.mark.parametrize(
     ("edit", "clause"),
     [
-        ({"trust": 'trust = "pinned"\nissuers = ["SHA256:' + "A" * 43 + '"]'}, "peers.issuers"),
         ({"exclusions_required": "exclusions_required = true"}, "data.exclusions_required"),
         ({"erasure_effect": 'erasure_effect = "from-next-round"'}, "data.erasure_effect"),
         ({"min_people": 'min_people = 50\nminimum_fairness_check = ["age"]'}, "data.minimum_fairness_check"),

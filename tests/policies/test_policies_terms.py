@@ -202,7 +202,7 @@ def test_unpinned_members_count_as_conspirators() -> None:
     # With c = 2 every floor is at least 4: neither head of three members can open.
     assert [segment.name for segment in terms.steps[1].segments] == ["trunk"]
     lower = changed(terms, max_colluders=1)
-    with pytest.raises(Refused, match="f-fund neither pinned nor trusted"):
+    with pytest.raises(Refused, match="f-fund neither pinned, vouched for nor trusted"):
         check(federation, "a-clinic", lower)
     check(federation, "b-clinic", federation.terms())
 

@@ -118,7 +118,8 @@ class Peers(Section):
     trust: Annotated[
         Literal["pinned", "first-use"],
         enforced(
-            "Whether only members whose fingerprint stands here count toward min_parties, or any on first use.", lattice=Lattice.PINNED_ONLY
+            "Whether only members that are pinned here, or vouched for by an issuer, count toward min_parties, or any on first use.",
+            lattice=Lattice.PINNED_ONLY,
         ),
     ] = "pinned"
     transfers: Annotated[tuple[Transfer, ...], checked("Third countries, each with its instrument.", lattice=Lattice.INTERSECTION)] = ()
@@ -126,7 +127,11 @@ class Peers(Section):
         dict[PartyId, Fingerprint], enforced("Fingerprints of members' identity keys, compared outside the gateway.", lattice=Lattice.OWN)
     ] = Field(default_factory=dict)
     issuers: Annotated[
-        tuple[Fingerprint, ...], enforced("Issuers whose credentials (class, legal name, key) are believed.", lattice=Lattice.INTERSECTION)
+        tuple[Fingerprint, ...],
+        enforced(
+            "Issuers whose credentials are believed: they name a party, its legal name, class, country and key.",
+            lattice=Lattice.INTERSECTION,
+        ),
     ] = ()
     trusted_set: Annotated[
         tuple[PartyId, ...], enforced("Parties that may continue our work when we cannot.", lattice=Lattice.INTERSECTION)

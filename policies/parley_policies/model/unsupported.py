@@ -44,8 +44,6 @@ def check_supported(policy: PrivacyPolicy, assume: frozenset[str] = frozenset())
 
 
 def _people(policy: PrivacyPolicy) -> Iterator[Unsupported]:
-    if policy.peers.issuers:
-        yield Unsupported("peers.issuers", _list(policy.peers.issuers), "credentials of issuers are not checked yet; pin fingerprints")
     if policy.data.exclusions_required:
         yield Unsupported("data.exclusions_required", "true", "lists of objections and withdrawals are not read yet")
     if policy.data.erasure_effect != "from-next-study":

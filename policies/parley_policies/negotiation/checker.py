@@ -5,9 +5,9 @@ only proposes; what it computed is not trusted. Numbered as the argument goes:
 
 1. the policy is in force, upholdable, and permits this proposal (purpose, gateway, workload, use of the model);
 2. the terms are of this proposal, of the taxonomy it was matched by, of the offer that this party made, and of the gateway it knows;
-3. every member is invited, enrolled, has the key we know, and is one that the policy permits; those that are neither pinned nor
-   trusted on first use count as conspirators: floors less those among them must still reach this party's own, and more conspirators must
-   be survived;
+3. every member is invited, enrolled, has the key we know, and is one that the policy permits; those that are neither pinned, nor
+   vouched for by an issuer that we believe, nor trusted on first use count as conspirators: floors less those among them must still reach
+   this party's own, and more conspirators must be survived;
 4. thresholds and the neighbour graph follow from n and c; what is not negotiable is as strict as the policy;
 5. every segment that holds this party is one that it shares, with a floor that its policy accepts and that can be reached;
 6. rounds, bytes, clip bound, encoding and weights stay inside the policy and the sponsor's wishes.
@@ -51,8 +51,9 @@ def check_terms(
     check_proposal(policy, proposal, members=members, gateway=terms.gateway, today=today, assume=assume)
     _check_bound(policy, terms, proposal, own_offer)
     _check_members(policy, terms, proposal, own_offer, members)
-    _check_protection(policy, terms, members)
-    _check_steps(policy, terms, proposal, own_offer, members)
+    phantoms = uncounted(policy, (members[member.party] for member in terms.members), today)
+    _check_protection(policy, terms, phantoms)
+    _check_steps(policy, terms, proposal, own_offer, phantoms)
     _check_validity(policy, terms, today)
 
 
@@ -96,12 +97,12 @@ def _check_member(member: MemberTerms, proposal: Proposal, members: Directory) -
     _same(f"members.{member.party}.identity", known.identity, member.identity)
     facts = (known.legal_name, known.party_class, known.country)
     _same(f"members.{member.party}", facts, (member.legal_name, member.party_class, member.country))
+    _same(f"members.{member.party}.credentials", known.credentials, member.credentials)
     if unknown := sorted(set(member.objectives) - {objective.id for objective in proposal.objectives}):
         raise Refused("terms.members", "objectives of the study", f"{', '.join(unknown)} of {member.party}")
 
 
-def _check_protection(policy: PrivacyPolicy, terms: Terms, members: Directory) -> None:
-    phantoms = uncounted(policy, (members[member.party] for member in terms.members))
+def _check_protection(policy: PrivacyPolicy, terms: Terms, phantoms: tuple[str, ...]) -> None:
     least = policy.colluders + len(phantoms)
     if terms.max_colluders < least:
         raise Refused("schemes.colluding_parties_survived", f"at least {least}{_phantoms(phantoms)}", f"{terms.max_colluders}")
@@ -123,7 +124,7 @@ def _check_protection(policy: PrivacyPolicy, terms: Terms, members: Directory) -
         raise Refused("data.exclusions_required", "true", "false")
 
 
-def _check_steps(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer: Offer, members: Directory) -> None:
+def _check_steps(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer: Offer, phantoms: tuple[str, ...]) -> None:
     _same("steps", _STEPS, tuple(step.workload for step in terms.steps))
     preprocess, train = terms.steps
     _same("steps.preprocess@1.rounds", 1, preprocess.rounds)
@@ -140,7 +141,7 @@ def _check_steps(policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer:
         raise Refused("terms.steps", "at least one segment of the model", "none")
     for step in terms.steps:
         for segment in step.segments:
-            _check_segment(policy, terms, proposal, offer, segment, members)
+            _check_segment(policy, terms, proposal, offer, segment, phantoms)
         mib = upload_mib(sum(segment.length for segment in step.segments if policy.party in segment.members), step.encoding)
         if mib > policy.sharing.mib_a_round:
             raise Refused("sharing.mib_a_round", f"at most {policy.sharing.mib_a_round} MiB", f"{mib:.3f} MiB")
@@ -165,7 +166,7 @@ def _check_clip_bound(policy: PrivacyPolicy, terms: Terms, proposal: Proposal) -
 
 
 def _check_segment(
-    policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer: Offer, segment: SegmentTerms, members: Directory
+    policy: PrivacyPolicy, terms: Terms, proposal: Proposal, offer: Offer, segment: SegmentTerms, phantoms: tuple[str, ...]
 ) -> None:
     proposed = proposal.segment_of(segment.name)
     if proposed is None:
@@ -180,13 +181,12 @@ def _check_segment(
     if not least <= segment.floor <= len(segment.members):
         raise Refused(f"terms.steps.{segment.name}.floor", f"{least} to {len(segment.members)}", f"{segment.floor}")
     if policy.party in segment.members:
-        _check_own_segment(policy, offer, segment, members)
+        _check_own_segment(policy, offer, segment, tuple(party for party in phantoms if party in segment.member_set))
 
 
-def _check_own_segment(policy: PrivacyPolicy, offer: Offer, segment: SegmentTerms, members: Directory) -> None:
+def _check_own_segment(policy: PrivacyPolicy, offer: Offer, segment: SegmentTerms, phantoms: tuple[str, ...]) -> None:
     if not policy.sharing.shares(segment.name) or offer.min_parties(segment.name) is None:
         raise Refused(f"sharing.segments.{segment.name}", "only what this policy shares and our offer named", segment.name)
-    phantoms = uncounted(policy, (members[party] for party in segment.members))
     own = policy.sums.floor(segment.name)
     if own is None or segment.floor - len(phantoms) < own:
         wanted = "a number" if own is None else f"at least {own + len(phantoms)}{_phantoms(phantoms)}"
@@ -216,7 +216,7 @@ def _check_validity(policy: PrivacyPolicy, terms: Terms, today: date) -> None:
 
 
 def _phantoms(parties: tuple[str, ...]) -> str:
-    return f" ({', '.join(parties)} neither pinned nor trusted: counted as conspirators)" if parties else ""
+    return f" ({', '.join(parties)} neither pinned, vouched for nor trusted: counted as conspirators)" if parties else ""
 
 
 def _same(term: str, wanted: object, got: object) -> None:

@@ -229,6 +229,7 @@ def _member(offer: Offer, members: Directory, weight: int) -> MemberTerms:
         trust=offer.trust,
         documents=offer.documents,
         offer=offer.digest(),
+        credentials=member.credentials,
     )
 
 

@@ -12,15 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from parley_crypto.keys import VerifyKey
 
+from parley_policies.errors import CredentialInvalid
 from parley_policies.model.policy import PrivacyPolicy
+from parley_policies.negotiation.credentials import check_credential
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An enrolled party: class and country as its invite fixed them, identity key (Ed25519) as 64 hexadecimal digits."""
+    """An enrolled party: class and country as its invite fixed them, identity key (Ed25519) as 64 hexadecimal digits.
+
+    `credentials` are what it shows, checked by nobody yet.
+    """
 
     party: str
     legal_name: str
@@ -28,6 +34,7 @@ class Member:
     country: str
     identity: str
     revoked: bool = False
+    credentials: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -42,13 +49,26 @@ class Member:
 Directory = Mapping[str, Member]
 
 
-def is_counted(policy: PrivacyPolicy, member: Member) -> bool:
-    """Whether a party's floors count `member`: itself, whom its policy pins, or anybody where it trusts on first use."""
+def is_pinned(policy: PrivacyPolicy, member: Member) -> bool:
+    """Whether a policy knows a member's key by itself: its own, one that it pins, or any where it trusts on first use."""
     if member.party == policy.party or policy.peers.trust == "first-use":
         return True
     return policy.peers.fingerprints.get(member.party) == member.fingerprint
 
 
-def uncounted(policy: PrivacyPolicy, members: Iterable[Member]) -> tuple[str, ...]:
+def is_counted(policy: PrivacyPolicy, member: Member, today: date) -> bool:
+    """Whether a party's floors count `member` today: whom its policy pins, or for whom an issuer that it believes vouches."""
+    return is_pinned(policy, member) or any(_vouches(text, policy, member, today) for text in member.credentials)
+
+
+def _vouches(text: str, policy: PrivacyPolicy, member: Member, today: date) -> bool:
+    try:
+        check_credential(text, member, policy.peers.issuers, today)
+    except CredentialInvalid:  # of whatever kind: as good as none
+        return False
+    return True
+
+
+def uncounted(policy: PrivacyPolicy, members: Iterable[Member], today: date) -> tuple[str, ...]:
     """Return the parties among `members` that count as conspirators (protocol.md, Phantoms), in id order."""
-    return tuple(sorted(member.party for member in members if not is_counted(policy, member)))
+    return tuple(sorted(member.party for member in members if not is_counted(policy, member, today)))

@@ -78,7 +78,7 @@ class Offer(Statement):
     segments: tuple[OfferedSegment, ...]  # summary first, then in the proposal's order
     gateway_may_lie: bool
     colluders: Count  # conspirators that must learn nothing, without those below
-    uncounted: tuple[PartyId, ...]  # invited parties that this one neither pins nor trusts on first use
+    uncounted: tuple[PartyId, ...]  # invited parties that this one neither pins, nor believes an issuer about, nor trusts on first use
     apart: tuple[PartyId, ...]  # invited parties with which this one may be in no cohort; the gateway alone is told, for it must know
     max_small_changes: Count
     clip_bound: ClipWish
@@ -156,7 +156,7 @@ def make_offer(
         segments=_segments(policy, proposal, served),
         gateway_may_lie=policy.schemes.gateway_may_lie,
         colluders=policy.colluders,
-        uncounted=uncounted(policy, (members[party] for party in proposal.invited if party in members)),
+        uncounted=uncounted(policy, (members[party] for party in proposal.invited if party in members), today),
         apart=not_permitted(policy, proposal.invited, members),
         max_small_changes=policy.sums.max_small_changes,
         clip_bound=_clip_bound(policy, proposal),

@@ -25,6 +25,11 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]  # canonical JSON has no larger wh
 Positive = Annotated[int, Field(ge=1, lt=2**53)]
 
 MIN_FLOOR = 3
+MAX_CREDENTIALS = 8  # that one member shows
+MAX_CREDENTIAL_CHARACTERS = 4_096
+
+CredentialText = Annotated[str, Field(max_length=MAX_CREDENTIAL_CHARACTERS)]  # an issuer's envelope, as JSON text
+Credentials = Annotated[tuple[CredentialText, ...], Field(max_length=MAX_CREDENTIALS)]
 
 
 def _usable(text: str) -> str:
@@ -55,6 +60,7 @@ class MemberTerms(Document):
     trust: Literal["pinned", "first-use"] = "pinned"  # whom this member counts: shown to all where it is first use
     documents: tuple[Sha256, ...] = ()  # the member's legal documents, so that every signature covers them
     offer: Sha256 | None = None  # digest of the member's signed offer, which commits to its policy
+    credentials: Credentials = ()  # what issuers say of the member, as it shows it: each other member judges it by its own policy
 
     @cached_property
     def key(self) -> VerifyKey:
