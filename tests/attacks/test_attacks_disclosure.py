@@ -16,6 +16,7 @@ from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.model.upheld import Section
 
 from tests.attacks.curious import (
+    HONEST,
     PARTIES,
     PEOPLE,
     QUESTIONS_ASKED,
@@ -31,7 +32,7 @@ from tests.attacks.curious import (
     rival_table,
 )
 from tests.policies.policy_federations import PURPOSE
-from tests.policies.policy_samples import key_of
+from tests.policies.policy_samples import EXAMPLES, key_of
 
 Candidates = Mapping[str, Sequence[object]]
 TABLE: Final = rival_table()
@@ -148,6 +149,14 @@ ELSEWHERE: Final = {  # upheld outside the negotiation: who the party is; who si
 }
 
 
+COMPARED: Final = {  # what the page shows: the rival pins everybody, or only those whom it knows, or those and the sponsor
+    "everybody": TABLE,
+    "two parties that it knows": changed_in(TABLE, "peers.fingerprints", pins(*HONEST)),
+    "those two and the sponsor": changed_in(TABLE, "peers.fingerprints", pins(*HONEST, SPONSOR)),
+}
+MOMENTS: Final = (1, 10, 20, 40, QUESTIONS_ASKED)
+
+
 def rows(candidates: Candidates) -> list[tuple[str, list[dict[str, Any]]]]:
     return [(clause, [changed_in(TABLE, clause, value) for value in values]) for clause, values in candidates.items()]
 
@@ -211,3 +220,28 @@ def test_a_bound_that_another_party_tightens_hides_the_rest() -> None:
     tables = [changed_in(TABLE, "sharing.clip_bound", {"min": 0.05, "max": most}) for most in (2.0, 3.0, 4.0)]
     assert candidates_left(alone, tables, narrow=[("corp", 1.0)])[-1] == 3
     assert candidates_left(alone, tables)[-1] == 1
+
+
+def test_the_page_shows_what_is_learned_and_how_fast() -> None:
+    """Pins keep a policy: a study that is filled with strangers does not reach the floor, so there are no terms to read it from."""
+    page = (EXAMPLES.parent / "threat-model.md").read_text(encoding="utf-8")
+    for pinned, base in COMPARED.items():
+        counts = [sum(column) for column in zip(*told_apart(base), strict=True)]
+        assert f"| {pinned} | {' | '.join(str(count) for count in counts)} |" in page
+    silent = set(SILENT) - set(TOLD) - set(ALL_OR_NOTHING)
+    policies = sum(len(values) for clause, values in TOLD.items() if clause not in OF_TRUST)
+    for text in (f"{len(TOLD)} clauses", f"{len(silent)} clauses", f"{policies} policies", f"{QUESTIONS_ASKED} proposals"):
+        assert text in page
+
+
+OF_TRUST: Final = ("peers.fingerprints", "peers.trust")  # which of the compared policies differ in
+
+
+def told_apart(base: dict[str, Any]) -> list[list[int]]:
+    """Return for each clause how many other policies the sponsor tells apart from `base`, after so many proposals."""
+    found = []
+    for clause, values in TOLD.items():
+        if clause not in OF_TRUST:
+            left = candidates_left(ASKED, [base, *(changed_in(base, clause, value) for value in values)])
+            found.append([1 + len(values) - left[moment - 1] for moment in MOMENTS])
+    return found
