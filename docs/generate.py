@@ -24,7 +24,7 @@ from parley.exits import EXIT_OF, ExitCode
 from parley.main import NOUNS
 from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.model.unsupported import Unsupported, unsupported_clauses
-from parley_policies.model.upheld import Section, Upheld, unit_of, upheld_of
+from parley_policies.model.upheld import Section, Upheld, entries_of, lattice_of, unit_of, upheld_of
 from parley_protocol.diagram import round_diagram, study_diagram
 from parley_protocol.phases import GATEWAY, PARTY
 from parley_protocol.problems import Problem, Slug
@@ -118,6 +118,27 @@ IDLE: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+# Defaults that are not the strictest value of their field. A test holds that every other one is, and that these are not.
+LAXER_DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "purpose.diseases": "it narrows `purpose.granted`, which has no default",
+        "data.minimum_fairness_check": "what is asked for besides has no strictest value",
+        "schemes.key_bits_at_least": "there is no longest key; the default is longer than guidance asks for",
+        "model_use.forbidden": "it takes from `model_use.allowed`, whose default permits nothing",
+        "limits.studies_at_once": "it protects only the party's own resources; absent, no limit",
+        "limits.rounds_a_day": "it protects only the party's own resources; absent, no limit",
+        "limits.hours": "it protects only the party's own resources; absent, any hour",
+        "limits.cpu_seconds_a_round": "it protects only the party's own resources; absent, no limit",
+        "retention.legal_hold": "somebody orders a hold; it does not arise by itself",
+    }
+)
+
+
+def laxer_defaults() -> str:
+    """Return the fields whose default is not their strictest value, and why."""
+    return "\n".join(f"- `{clause}`: {why};" for clause, why in LAXER_DEFAULTS.items()).removesuffix(";") + "."
+
+
 def policy_reference() -> str:
     """Return every section of a policy as a table: field, unit, default, how it is upheld, what this version does, what it says."""
     refused = {item.clause: item for item in unsupported_clauses(demanding_policy())}
@@ -154,15 +175,25 @@ def _section(name: str, info: FieldInfo, refused: Mapping[str, Unsupported]) -> 
         "",
         doc + must,
         "",
-        "| field | unit | default | upheld | in this version | says |",
-        "|---|---|---|---|---|---|",
+        "| field | unit | default | upheld | two policies together | in this version | says |",
+        "|---|---|---|---|---|---|---|",
     ]
     for field, spec in _fields(info).items():
         upheld = upheld_of(spec)
         now = _now(f"{name}.{field}", upheld, refused)
-        cells = (f"`{field}`", unit_of(spec), _default(name, field, spec), upheld.value, now, spec.description or "")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(_row(f"`{field}`", unit_of(spec), _default(name, field, spec), upheld.value, lattice_of(spec).value, now, _says(spec)))
+        for entry, inner in entries_of(spec).items():
+            default = _default(name, f"{field}.{entry}", inner)
+            lines.append(_row(f"`{field}.{entry}`", unit_of(inner), default, "", lattice_of(inner).value, "", _says(inner)))
     return "\n".join([*lines, ""])
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _says(spec: FieldInfo) -> str:
+    return spec.description or ""
 
 
 def _default(section: str, field: str, spec: FieldInfo) -> str:
@@ -275,6 +306,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "study": lambda: _mermaid(study_diagram()),
         "command-line": command_line,
         "policy": policy_reference,
+        "laxer-defaults": laxer_defaults,
         "exit-codes": exit_codes,
         "problems": problems_table,
         **WIRE,

@@ -9,16 +9,21 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from parley_policies.model.loader import PolicyFile, load_policy
+from parley_policies.model.changes import Change, Direction, changes, signatures
+from parley_policies.model.loader import PolicyFile, Row, load_policy
 from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.model.profiles import PROFILES, placeholders, render_profile
 from parley_policies.model.schema import policy_schema
 from parley_policies.model.unsupported import unsupported_clauses
+from parley_policies.model.upheld import Upheld
+from parley_policies.model.words import Line, Paragraph
+from parley_policies.model.words import words as in_words
 from parley_protocol.problems import Slug
 from parley_service.config import HomeKind
 from parley_service.errors import ConfigError
@@ -28,6 +33,18 @@ from parley.output import Facts, Table, as_cell
 from parley.session import Session, UsageError, session_of
 
 app = typer.Typer(help="What a party permits.")
+_ORDER: Final = (Direction.LOOSENS, Direction.TIGHTENS, Direction.NEUTRAL)
+_MEANS: Final = {
+    Direction.LOOSENS: "permits more, or cannot be compared",
+    Direction.TIGHTENS: "permits less",
+    Direction.NEUTRAL: "permits the same",
+}
+_LETTERS: Final = {Upheld.ENFORCED_HERE: "E", Upheld.CHECKED_BY_ALL: "P", Upheld.DECLARED: "D"}
+_MARKS: Final = """E  this party's service enforces it before anything leaves
+P  every party's service checks it before it signs
+D  declared: a promise that people keep; no code can force it
+*  not written in the file: what counts then is said
+`parley policy show` prints values and digests whole."""
 _DAYS: Final = 365
 
 
@@ -54,19 +71,67 @@ def show(
     *,
     full: Annotated[bool, typer.Option("--full", help="Also what was not written and takes its strictest value.")] = False,
 ) -> None:
-    """Show a policy clause by clause: its value, whether it was written, and who upholds it."""
+    """Show a policy clause by clause: its value, its unit, whether it was written, and who upholds it."""
     session = session_of(context)
     loaded = _read(file or _own_policy(session))
     rows = [row for row in loaded.rows() if full or row.written]
-    clauses = [
-        {"clause": row.clause, "value": row.value, "unit": row.unit, "origin": row.origin, "upheld": row.upheld.value, "says": row.says}
-        for row in rows
-    ]
-    cells = [(row.clause, as_cell(row.value), row.unit, row.origin, row.upheld.value) for row in rows]
+    cells = [(row.clause, as_cell(row.value), row.unit, row.origin, row.upheld.value, row.lattice.value) for row in rows]
+    headings = ("clause", "value", "unit", "", "upheld", "two policies together")
     session.out.result(
-        {"file": loaded.name, "digest": loaded.digest, "party": loaded.policy.party, "clauses": clauses},
+        _named(loaded) | {"clauses": [_clause(row) for row in rows]},
         Facts({"policy": loaded.name, "party": loaded.policy.party, "digest": f"sha256:{loaded.digest}"}),
-        Table(("clause", "value", "unit", "", "upheld"), cells),
+        Table(headings, cells) if full else Table(headings[:-1], [each[:-1] for each in cells]),
+    )
+
+
+@app.command()
+def words(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(help="A policy.toml; without it, the one of this party.")] = None,
+) -> None:
+    """Say a policy in plain sentences: every clause, written or not, for people who read no TOML."""
+    session = session_of(context)
+    loaded = _read(file or _own_policy(session))
+    paragraphs = in_words(loaded.policy)
+    unsupported = [str(each) for each in unsupported_clauses(loaded.policy)]
+    session.out.result(
+        _named(loaded) | {"sections": [_paragraph(each) for each in paragraphs], "unsupported": unsupported},
+        *(Table(("", each.title), [(_mark(line), line.text) for line in each.lines]) for each in paragraphs),
+        _MARKS,
+        *(
+            [Table(("This version cannot uphold these, so this party would refuse every study:",), [(each,) for each in unsupported])]
+            if unsupported
+            else []
+        ),
+    )
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    old: Annotated[Path, typer.Argument(help="The policy.toml in force.")],
+    new: Annotated[Path, typer.Argument(help="The policy.toml that is to replace it.")],
+) -> None:
+    """Say what a new version of a policy grants or withdraws, clause by clause, and who must sign it."""
+    session = session_of(context)
+    before, after = _read(old), _read(new)
+    found = sorted(changes(before.policy, after.policy), key=lambda change: _ORDER.index(change.direction))
+    needed = signatures(before.policy, after.policy)
+    counts = Counter(change.direction.value for change in found)
+    notes = list(_succession(before, after))
+    session.out.result(
+        {
+            "old": _named(before),
+            "new": _named(after),
+            "changes": [asdict(change) for change in found],
+            "counts": {direction.value: counts[direction.value] for direction in _ORDER},
+            "signatures": asdict(needed) | {"says": str(needed)},
+            "notes": notes,
+        },
+        *([Table(("", "clause", "before", "now"), [_compared(change) for change in found])] if found else ["no clause changes"]),
+        *(_sentences(direction, found) for direction in _ORDER if counts[direction.value]),
+        *(f"note: {note}" for note in notes),
+        f"signatures: {needed}",
     )
 
 
@@ -105,6 +170,51 @@ def init(
         {"file": str(file), "profile": profile, "takes": sorted(placeholders(profile))},
         f"wrote {file}; read it, change it, then: parley policy check {file}",
     )
+
+
+def _named(loaded: PolicyFile) -> dict[str, Any]:
+    return {"file": loaded.name, "digest": loaded.digest, "party": loaded.policy.party, "version": loaded.policy.identity.version}
+
+
+def _clause(row: Row) -> dict[str, Any]:
+    known = {"clause": row.clause, "value": row.value, "unit": row.unit, "origin": row.origin}
+    return known | {"upheld": row.upheld.value, "lattice": row.lattice.value, "says": row.says}
+
+
+def _paragraph(paragraph: Paragraph) -> dict[str, Any]:
+    lines = [{"clause": each.clause, "text": each.text, "upheld": each.upheld.value, "written": each.written} for each in paragraph.lines]
+    return {"section": paragraph.section, "title": paragraph.title, "lines": lines}
+
+
+def _mark(line: Line) -> str:
+    """Return who upholds a line, and a star where nobody wrote it."""
+    return _LETTERS[line.upheld] + ("" if line.written else "*")
+
+
+def _compared(change: Change) -> tuple[str, ...]:
+    return change.direction.value, change.clause, as_cell(change.old), as_cell(change.new)
+
+
+def _sentences(direction: Direction, found: Iterable[Change]) -> Table:
+    rows = [(each.clause, each.before, " ".join([each.now, *_differences(each)])) for each in found if each.direction is direction]
+    return Table((f"{direction.value}: {_MEANS[direction]}", "before", "now"), rows)
+
+
+def _differences(change: Change) -> Iterable[str]:
+    for word, names in (("Added", change.added), ("Removed", change.removed)):
+        if names:
+            yield f"{word}: {', '.join(names)}."
+
+
+def _succession(old: PolicyFile, new: PolicyFile) -> Iterable[str]:
+    """Say what stands against `new` as the next version after `old`."""
+    was, will = old.policy.identity, new.policy.identity
+    if will.party != was.party:
+        yield f"these are policies of two parties, {was.party} and {will.party}"
+    elif will.version <= was.version and old.digest != new.digest:
+        yield f"the version does not grow ({was.version}, then {will.version}): write identity.version = {was.version + 1} or more"
+    if will.supersedes not in {None, f"sha256:{old.digest}"} and old.digest != new.digest:
+        yield f"identity.supersedes names another file than the old one (sha256:{old.digest})"
 
 
 def _read(file: Path) -> PolicyFile:

@@ -1,8 +1,9 @@
-"""`parley policy`: check, show, schema, init."""
+"""`parley policy`: check, show, words, diff, schema, init."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,94 @@ def test_show_says_of_each_clause_whether_it_was_written(capsys: pytest.CaptureF
 
 def test_show_without_a_file_needs_a_party(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--home" in ran(capsys, "policy", "show", code=3)["problems"][0]["do"]
+
+
+def test_show_full_says_unit_lattice_and_who_upholds(capsys: pytest.CaptureFixture[str]) -> None:
+    clauses = {each["clause"]: each for each in ran(capsys, "policy", "show", str(hospital()), "--full")["result"]["clauses"]}
+    people = clauses["data.min_people"]
+    assert (people["unit"], people["upheld"], people["origin"]) == ("people", "enforced here", "written")
+    assert people["lattice"].startswith("the larger")
+    assert main(["policy", "show", str(hospital()), "--full"]) == 0
+    assert "two policies together" in capsys.readouterr().out
+
+
+def test_words_say_every_clause_and_what_is_not_upheld(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ran(capsys, "policy", "words", str(hospital()))["result"]
+    lines = {line["clause"]: line for section in result["sections"] for line in section["lines"]}
+    clauses = [row.clause for row in load_policy(hospital().read_bytes()).rows()]
+    assert list(lines) == clauses
+    assert lines["schemes.dealers_granted"] == {
+        "clause": "schemes.dealers_granted",
+        "text": "No party may deal a key.",
+        "upheld": "checked by every party",
+        "written": True,
+    }
+    assert any("noise is not added yet" in each for each in result["unsupported"])
+    assert main(["policy", "words", str(hospital())]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^ P +No party may deal a key\.$", text, re.MULTILINE)
+    assert "D*" not in text
+    assert re.search(r"^ E\* +It was not made from a profile\.$", text, re.MULTILINE)
+    assert "would refuse every study" in text
+
+
+def test_words_of_this_party(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "party.toml").write_text(PARTY)
+    ran(capsys, "policy", "init", "--profile", "demo-open")
+    result = ran(capsys, "policy", "words")["result"]
+    assert result["sections"][0]["lines"][0]["text"] == "This is the policy of clinic-a."
+    assert result["unsupported"] == []
+    assert main(["policy", "words"]) == 0
+    assert "refuse every study" not in capsys.readouterr().out
+
+
+def changed_hospital(*edits: tuple[str, str]) -> Path:
+    text = hospital().read_text()
+    for before, after in edits:
+        assert before in text
+        text = text.replace(before, after)
+    Path("new.toml").write_text(text)
+    return Path("new.toml")
+
+
+def test_diff_says_what_loosens_and_who_must_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    new = changed_hospital(
+        ("version     = 3", "version     = 4"), ("trunk = 4,", "trunk = 3,"), ("min_people    = 200", "min_people    = 300")
+    )
+    result = ran(capsys, "policy", "diff", str(hospital()), str(new))["result"]
+    assert [(each["clause"], each["direction"]) for each in result["changes"]] == [
+        ("sums.min_parties", "loosens"),
+        ("data.min_people", "tightens"),
+        ("identity.version", "neutral"),
+    ]
+    assert result["counts"] == {"loosens": 1, "tightens": 1, "neutral": 1}
+    assert result["signatures"]["all_of"] == ["role:data-protection-officer", "role:it-security"]
+    assert result["changes"][1]["now"] == "A dataset is used only while at least 300 people are left in it after exclusions."
+    assert main(["policy", "diff", str(hospital()), str(new)]) == 0
+    text = capsys.readouterr().out
+    assert "loosens: all of role:data-protection-officer, role:it-security must sign" in text
+    assert "tightens: permits less" in text
+
+
+def test_diff_of_what_only_tightens_needs_any_one(capsys: pytest.CaptureFixture[str]) -> None:
+    new = changed_hospital(("version     = 3", "version     = 4"), ('["class:hospital", "class:insurer"]', '["class:hospital"]'))
+    result = ran(capsys, "policy", "diff", str(hospital()), str(new))["result"]
+    assert result["signatures"]["says"] == "only tightens: any one of role:data-protection-officer, role:it-security must sign"
+    assert result["changes"][0]["removed"] == ["class:insurer"]
+
+
+def test_diff_notes_what_stands_against_the_new_file(capsys: pytest.CaptureFixture[str]) -> None:
+    new = changed_hospital(("min_people    = 200", "min_people    = 300"))
+    notes = " ".join(ran(capsys, "policy", "diff", str(hospital()), str(new))["result"]["notes"])
+    assert "the version does not grow (3, then 3)" in notes
+    assert "identity.supersedes names another file" in notes
+    other = hospital().with_name("policy-insurer.toml")
+    assert "policies of two parties" in " ".join(ran(capsys, "policy", "diff", str(hospital()), str(other))["result"]["notes"])
+    assert ran(capsys, "policy", "diff", str(hospital()), str(hospital()))["result"]["changes"] == []
+    assert main(["policy", "diff", str(hospital()), str(hospital())]) == 0
+    assert "no clause changes" in capsys.readouterr().out
+    Path("bad.toml").write_text("x")
+    ran(capsys, "policy", "diff", str(hospital()), "bad.toml", code=3)
 
 
 def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parley_policies.model.changes import NEUTRAL_CLAUSES, Direction, changes, is_tightening
+from parley_policies.model.changes import NEUTRAL_CLAUSES, Direction, changes, is_tightening, signatures
 from parley_policies.model.loader import load_policy
 
 from tests.policies.policy_clauses import INCOMPARABLE, NEUTRAL, PAIRS, policy_with
@@ -36,7 +36,8 @@ def test_each_clause_loosens_one_way_and_tightens_the_other(clause: str) -> None
     assert (tightened.clause, tightened.direction) == (clause, Direction.TIGHTENS)
     assert is_tightening(laxer, stricter)
     assert (tightened.old, tightened.new) == (loosened.new, loosened.old)
-    assert clause in loosened.says
+    assert loosened.now != loosened.before
+    assert loosened.now in loosened.says
     json.dumps([loosened.old, loosened.new])
 
 
@@ -96,3 +97,47 @@ def test_a_smaller_floor_lowers_the_derived_number_of_conspirators_as_well() -> 
         ("schemes.colluding_parties_survived", Direction.LOOSENS),
         ("sums.min_parties", Direction.LOOSENS),
     ]
+
+
+def test_lists_say_what_was_added_and_removed() -> None:
+    old = policy_with(**{"purpose.granted": ["dpv:ScientificResearch", "text:old"], "sharing.segments": {"trunk": True, "summary": True}})
+    new = policy_with(**{"purpose.granted": ["dpv:ScientificResearch", "text:two words"], "sharing.segments": {"summary": True}})
+    granted, segments = changes(old, new)
+    assert (granted.added, granted.removed) == (("“text:two words”",), ("text:old",))
+    assert (segments.added, segments.removed) == ((), ("trunk",))
+
+
+X, Y, Z = "role:x", "role:y", "role:z"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "all_of", "any_of"),
+    [
+        ({"policy": [X, Y]}, {"policy": [X, Y], "loosen": True}, (X, Y), ()),
+        ({"policy": [X, Y]}, {"policy": [X, Y], "tighten": True}, (), (X, Y)),
+        ({"policy": [X, Y]}, {"policy": [X, Y], "tighten": True, "loosen": True}, (X, Y), ()),
+        ({"policy": [X, Y]}, {"policy": [X]}, (X, Y), ()),
+        ({"policy": [X]}, {"policy": [X, Y]}, (X, Y), ()),
+        ({"policy": [X]}, {"policy": [X], "agreement": [Z]}, (X,), ()),
+        ({"policy": [X, Y], "all": False}, {"policy": [X, Y], "all": False, "loosen": True}, (), (X, Y)),
+        ({"policy": [X], "all": False}, {"policy": [Y], "all": False}, (X, Y), ()),
+        ({"policy": []}, {"policy": [], "loosen": True}, (), ()),
+        ({"policy": [X]}, {"policy": [X]}, (), (X,)),
+    ],
+)
+def test_who_must_sign(old: dict[str, Any], new: dict[str, Any], all_of: tuple[str, ...], any_of: tuple[str, ...]) -> None:
+    def policy(wanted: dict[str, Any]) -> Any:  # noqa: ANN401 - a policy
+        return policy_with(
+            **{
+                "approval.policy": wanted["policy"],
+                "approval.agreement": wanted.get("agreement", []),
+                "approval.loosening_needs_all": wanted.get("all", True),
+                "limits.rounds_a_study": 90 if wanted.get("loosen") else 60,
+                "data.min_people": 90 if wanted.get("tighten") else 60,
+            }
+        )
+
+    found = signatures(policy(old), policy(new))
+    assert (found.all_of, found.any_of) == (all_of, any_of)
+    assert all(role in str(found) for role in (*all_of, *any_of))
+    assert ("nobody has to sign" in str(found)) == (not all_of and not any_of)

@@ -10,6 +10,7 @@ from parley_policies.model.protection import ClipRange, LifetimeBudget, MetricRe
 from parley_policies.model.upheld import Section, enforced, lattice_of, upheld_of
 from pydantic import Field
 
+from docs.generate import LAXER_DEFAULTS
 from tests.policies.policy_values import fields, values_of
 
 FIELDS = dict(fields())
@@ -149,25 +150,11 @@ def test_every_scale_names_each_word_of_its_clause_once() -> None:
             assert sorted(words) == sorted(get_args(field.annotation)), name
 
 
-# Defaults that are not the bottom of their lattice, and why. Everything else takes its strictest value.
-NOT_STRICTEST = {
-    "limits.studies_at_once": "protects only the party's own resources",
-    "limits.rounds_a_day": "protects only the party's own resources",
-    "limits.hours": "protects only the party's own resources",
-    "limits.cpu_seconds_a_round": "protects only the party's own resources",
-    "purpose.diseases": "narrows purpose.granted, which has no default",
-    "data.minimum_fairness_check": "a list of what is asked for besides has no strictest value",
-    "model_use.forbidden": "takes from model_use.allowed, whose default permits nothing",
-    "schemes.key_bits_at_least": "there is no longest key; the default is longer than guidance asks for",
-    "retention.legal_hold": "a hold is ordered by somebody, and then tightens",
-}
-
-
 @pytest.mark.parametrize("name", MET)
 @given(data=st.data())
 def test_every_default_is_the_strictest_value(name: str, data: st.DataObject) -> None:
     field = FIELDS[name]
-    if field.is_required() or name in NOT_STRICTEST:
+    if field.is_required() or name in LAXER_DEFAULTS:
         return
     if name == "schemes.colluding_parties_survived":
         return  # derived from the floors: see test_absent_fields_take_their_strictest_value
@@ -176,7 +163,7 @@ def test_every_default_is_the_strictest_value(name: str, data: st.DataObject) ->
 
 
 def test_the_list_of_laxer_defaults_is_true() -> None:
-    for name in NOT_STRICTEST:
+    for name in LAXER_DEFAULTS:
         field = FIELDS[name]
         default = field.get_default(call_default_factory=True)
         stricter = {

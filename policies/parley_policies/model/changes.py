@@ -14,12 +14,15 @@ the budget away loosens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
 from parley_policies.model.lattices import Lattice, is_within
+from parley_policies.model.phrases import quoted
 from parley_policies.model.policy import Clause, PrivacyPolicy
+from parley_policies.model.sentences import sentence
 from parley_policies.model.upheld import lattice_of
 
 NEUTRAL_CLAUSES: Final = frozenset({"identity.version", "identity.supersedes"})
@@ -37,13 +40,40 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One clause that two versions of a policy say differently. `old` and `new` are plain data, `says` is one line for people."""
+    """One clause that two versions of a policy say differently. `old` and `new` are plain data, `before` and `now` sentences of `words`.
+
+    `added` and `removed` name what a list gained and lost; empty where the clause holds no list.
+    """
 
     clause: str
     old: object
     new: object
     direction: Direction
-    says: str
+    before: str
+    now: str
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @property
+    def says(self) -> str:
+        """One line for people."""
+        return f"{self.clause} {self.direction.value}. Before: {self.before} Now: {self.now}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Whose signatures a new version needs, by role: all of some, or any one of some, or nobody's; and why."""
+
+    all_of: tuple[str, ...]
+    any_of: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        if self.all_of:
+            return f"{self.why}: all of {', '.join(self.all_of)} must sign"
+        if self.any_of:
+            return f"{self.why}: any one of {', '.join(self.any_of)} must sign"
+        return f"{self.why}: nobody has to sign, the operator of the service activates it"
 
 
 def changes(old: PrivacyPolicy, new: PrivacyPolicy) -> tuple[Change, ...]:
@@ -58,10 +88,44 @@ def is_tightening(old: PrivacyPolicy, new: PrivacyPolicy) -> bool:
     return all(change.direction is not Direction.LOOSENS for change in changes(old, new))
 
 
+def signatures(old: PrivacyPolicy, new: PrivacyPolicy) -> Signatures:
+    """Return which roles must sign `new` before it replaces `old`.
+
+    What loosens needs every role of both versions, unless the old one says otherwise; so does a role that the old version does not know,
+    since its key is taken up then. What only tightens needs any one role of the old version.
+    """
+    before, after = old.approval, new.approval
+    everybody = tuple(dict.fromkeys((*before.policy, *after.policy)))
+    fresh = sorted({*after.policy, *after.agreement} - {*before.policy, *before.agreement})
+    loosens = not is_tightening(old, new)
+    if loosens and before.loosening_needs_all:
+        return Signatures(everybody, (), "loosens")
+    if fresh:
+        return Signatures(everybody, (), f"names new roles ({', '.join(fresh)}), whose keys are taken up")
+    if loosens:
+        return Signatures((), before.policy, "loosens, and approval.loosening_needs_all is false")
+    return Signatures((), before.policy, "only tightens" if changes(old, new) else "changes nothing")
+
+
 def _change(before: Clause, after: Clause, *, noise_required: bool) -> Change:
     drops_noise = before.name in BUDGETS and after.value is None and not noise_required
-    direction = Direction.LOOSENS if drops_noise else _direction(before, after)
-    return Change(before.name, before.plain, after.plain, direction, f"{before.name} {direction.value}: {before.plain} → {after.plain}")
+    return Change(
+        before.name,
+        before.plain,
+        after.plain,
+        Direction.LOOSENS if drops_noise else _direction(before, after),
+        sentence(before.name, before.value),
+        sentence(after.name, after.value),
+        _missing(after.value, before.value),
+        _missing(before.value, after.value),
+    )
+
+
+def _missing(value: object, among: object) -> tuple[str, ...]:
+    """Return the names in one list or table that are not in another."""
+    if not isinstance(value, tuple | Mapping) or not isinstance(among, tuple | Mapping):
+        return ()
+    return tuple(quoted(name) for name in value if isinstance(name, str) and name not in among)
 
 
 def _direction(before: Clause, after: Clause) -> Direction:

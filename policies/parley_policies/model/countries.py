@@ -20,3 +20,48 @@ GROUPS: Final = {"EU": EU, "EEA": EEA}
 def expanded(names: Iterable[str]) -> frozenset[str]:
     """Return the countries that `names` (codes, `EU`, `EEA`) stand for."""
     return frozenset[str]().union(*(GROUPS.get(name, frozenset({name})) for name in names))
+
+
+# Names as people read them; a code that is not here is shown as a code.
+NAMES: Final = {
+    "EU": "the European Union",
+    "EEA": "the European Economic Area",
+    "AT": "Austria",
+    "BE": "Belgium",
+    "BG": "Bulgaria",
+    "CY": "Cyprus",
+    "CZ": "Czechia",
+    "DE": "Germany",
+    "DK": "Denmark",
+    "EE": "Estonia",
+    "ES": "Spain",
+    "FI": "Finland",
+    "FR": "France",
+    "GR": "Greece",
+    "HR": "Croatia",
+    "HU": "Hungary",
+    "IE": "Ireland",
+    "IT": "Italy",
+    "LT": "Lithuania",
+    "LU": "Luxembourg",
+    "LV": "Latvia",
+    "MT": "Malta",
+    "NL": "the Netherlands",
+    "PL": "Poland",
+    "PT": "Portugal",
+    "RO": "Romania",
+    "SE": "Sweden",
+    "SI": "Slovenia",
+    "SK": "Slovakia",
+    "IS": "Iceland",
+    "LI": "Liechtenstein",
+    "NO": "Norway",
+    "CH": "Switzerland",
+    "GB": "the United Kingdom",
+    "US": "the United States",
+    "CA": "Canada",
+    "AU": "Australia",
+    "NZ": "New Zealand",
+    "JP": "Japan",
+    "KR": "South Korea",
+}

@@ -38,9 +38,9 @@ class Schemes(Section):
 class Groups(Value):
     """Extra sums over part of the members, to measure contribution."""
 
-    allowed: Annotated[bool, entry(lattice=Lattice.BOTH)] = False
-    min_parties: Annotated[Whole | None, entry(lattice=Lattice.LARGEST, unit="parties")] = None
-    rounds_at_most: Annotated[Natural, entry(lattice=Lattice.SMALLEST, unit="rounds")] = 0
+    allowed: Annotated[bool, entry("Whether they are permitted.", lattice=Lattice.BOTH)] = False
+    min_parties: Annotated[Whole | None, entry("Smallest group; absent, none will do.", lattice=Lattice.LARGEST, unit="parties")] = None
+    rounds_at_most: Annotated[Natural, entry("Most rounds of a study with such sums.", lattice=Lattice.SMALLEST, unit="rounds")] = 0
 
 
 class Sums(Section):
@@ -79,15 +79,15 @@ class Sums(Section):
 class PrivacyBudget(Value):
     """A bound on privacy loss under differential privacy."""
 
-    epsilon: Annotated[Annotated[float, Field(gt=0)], entry(lattice=Lattice.SMALLEST)]
-    delta: Annotated[Annotated[float, Field(ge=0, lt=1)], entry(lattice=Lattice.SMALLEST)]
+    epsilon: Annotated[Annotated[float, Field(gt=0)], entry("Largest ε.", lattice=Lattice.SMALLEST)]
+    delta: Annotated[Annotated[float, Field(ge=0, lt=1)], entry("Largest δ.", lattice=Lattice.SMALLEST)]
 
 
 class LifetimeBudget(PrivacyBudget):
     """A bound over all studies and federations on one dataset; it never refills."""
 
-    dataset: Annotated[Dataset, entry(lattice=Lattice.OWN)]
-    years: Annotated[Whole, entry(lattice=Lattice.LARGEST, unit="years")]
+    dataset: Annotated[Dataset, entry("The dataset whose budget it is.", lattice=Lattice.OWN)]
+    years: Annotated[Whole, entry("Years for which it has to last.", lattice=Lattice.LARGEST, unit="years")]
 
 
 class DifferentialPrivacy(Section):
@@ -113,8 +113,8 @@ class DifferentialPrivacy(Section):
 class ClipRange(Value):
     """A range of clip bounds, both ends included."""
 
-    min: Annotated[Annotated[float, Field(gt=0)], entry(lattice=Lattice.LARGEST)]
-    max: Annotated[Annotated[float, Field(gt=0)], entry(lattice=Lattice.SMALLEST)]
+    min: Annotated[Annotated[float, Field(gt=0)], entry("Smallest cap.", lattice=Lattice.LARGEST, unit="model units")]
+    max: Annotated[Annotated[float, Field(gt=0)], entry("Largest cap.", lattice=Lattice.SMALLEST, unit="model units")]
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -12,7 +12,7 @@ and the sentence travel in the field's JSON Schema, so that reference pages, `po
 from __future__ import annotations
 
 from enum import StrEnum, unique
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -58,12 +58,12 @@ def declared(says: str, *, lattice: Lattice, unit: str = "") -> Any:  # noqa: AN
     return _clause(Upheld.DECLARED, says, lattice, unit)
 
 
-def entry(*, lattice: Lattice, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
+def entry(says: str, *, lattice: Lattice, unit: str = "") -> Any:  # noqa: ANN401 - what pydantic's Field returns
     """Declare an entry of a small table inside a clause: how it is compared, and its unit. The clause says how all of it is upheld."""
     extra: JsonDict = {LATTICE_KEY: lattice.value}
     if unit:
         extra[_UNIT] = unit
-    return Field(json_schema_extra=extra)
+    return Field(description=says, json_schema_extra=extra)
 
 
 def _clause(upheld: Upheld, says: str, lattice: Lattice, unit: str) -> Any:  # noqa: ANN401 - what pydantic's Field returns
@@ -75,7 +75,10 @@ def _clause(upheld: Upheld, says: str, lattice: Lattice, unit: str) -> Any:  # n
 
 def upheld_of(field: FieldInfo) -> Upheld:
     """Return how a field is upheld; LookupError if it does not say."""
-    return Upheld(str(_extra(field)[_KEY]))
+    extra = _extra(field)
+    if _KEY not in extra:
+        raise LookupError(f"{field.description or field.annotation}: wanted a clause that says how it is upheld")
+    return Upheld(str(extra[_KEY]))
 
 
 def lattice_of(field: FieldInfo) -> Lattice:
@@ -88,8 +91,16 @@ def unit_of(field: FieldInfo) -> str:
     return str(_extra(field).get(_UNIT, ""))
 
 
+def entries_of(field: FieldInfo) -> dict[str, FieldInfo]:
+    """Return the entries of a field that holds a small table, by name; empty for any other field."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Value)]
+    found = tables[0].model_fields if tables else {}
+    return {name: entry for name, entry in found.items() if isinstance(entry.json_schema_extra, dict)}
+
+
 def _extra(field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra
-    if not isinstance(extra, dict) or _KEY not in extra:
-        raise LookupError(f"{field.description or field.annotation}: wanted a clause that says how it is upheld and compared")
+    if not isinstance(extra, dict) or LATTICE_KEY not in extra:
+        raise LookupError(f"{field.description or field.annotation}: wanted a field that says how it is compared")
     return extra
