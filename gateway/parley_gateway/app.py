@@ -45,6 +45,7 @@ from parley_gateway.entries import Stored
 from parley_gateway.inbox import Inbox
 from parley_gateway.intake import Intake
 from parley_gateway.journal import Journal
+from parley_gateway.kept import KeptRounds
 from parley_gateway.metrics import Metrics
 from parley_gateway.presence import Presence
 from parley_gateway.routes import Routes
@@ -127,6 +128,8 @@ class GatewayService:
         await studies.restore(stored)
         studies.start()
         self._stack.push_async_callback(studies.stop)
+        desk.kept.start()
+        self._stack.push_async_callback(desk.kept.stop)
         _observe(desk.metrics, studies, log)
         verifier = TokenVerifier(
             Audience(self._config.gateway.public_url, self._key.public.fingerprint),
@@ -154,13 +157,15 @@ class GatewayService:
             invites=stored.invites,
             keys=stored.keys,
         )
+        intake = Intake(self._config.store.spool, upload_bytes=self._config.limits.upload_bytes, clock=self.clock)
         return Desk(
             clock=self.clock,
             journal=journal,
             inbox=inbox,
             presence=Presence(self.clock()),
             members=members,
-            intake=Intake(self._config.store.spool, upload_bytes=self._config.limits.upload_bytes, clock=self.clock),
+            intake=intake,
+            kept=KeptRounds(journal, intake, stored.kept),
             key=self._key,
             gateway=gateway_terms(self._config, self._key),
             metrics=Metrics(),

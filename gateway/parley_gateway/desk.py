@@ -15,6 +15,7 @@ from parley_gateway.enrolment import Members
 from parley_gateway.inbox import Inbox
 from parley_gateway.intake import Intake
 from parley_gateway.journal import Journal
+from parley_gateway.kept import KeptRounds
 from parley_gateway.metrics import Metrics
 from parley_gateway.presence import Presence
 
@@ -29,6 +30,7 @@ class Desk:
     presence: Presence
     members: Members
     intake: Intake
+    kept: KeptRounds
     key: SigningKey  # of the log and of the gateway's statements
     gateway: GatewayTerms
     metrics: Metrics

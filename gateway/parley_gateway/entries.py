@@ -135,6 +135,17 @@ class CertificateEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptRound:
+    """The newest certified round of a study, as a member may have it recomputed (`kept`)."""
+
+    study: str
+    round: int
+    until: float  # 0 while the study runs
+    updates: str  # JSON: listed party -> BLAKE3 of its sealed update
+    unmasking: bytes  # JSON
+
+
+@dataclass(frozen=True, slots=True)
 class Leaf:
     """One leaf of the log."""
 
@@ -170,6 +181,8 @@ class Entries:
     events: list[RoundEvent] = field(default_factory=list)
     forgotten: list[tuple[str, int]] = field(default_factory=list)  # study, round: its events are deleted
     certificates: list[CertificateEntry] = field(default_factory=list)
+    kept: list[KeptRound] = field(default_factory=list)  # each in place of its study's last one
+    unkept: list[str] = field(default_factory=list)  # studies of which nothing is kept any more
     leaves: list[Leaf] = field(default_factory=list)
     checkpoint: tuple[int, str] | None = None  # leaves, note
     notes: list[Note] = field(default_factory=list)
@@ -197,6 +210,8 @@ _LISTS = (
     "events",
     "forgotten",
     "certificates",
+    "kept",
+    "unkept",
     "leaves",
     "notes",
 )
@@ -215,6 +230,7 @@ class Stored:
     open_rounds: tuple[RoundEntry, ...]
     last_rounds: Mapping[str, int]  # study -> highest number used
     events: tuple[RoundEvent, ...]  # of open rounds, in order
+    kept: tuple[KeptRound, ...]
     leaf_hashes: tuple[bytes, ...]
     keys: frozenset[str]
     checkpoint: tuple[int, str] | None

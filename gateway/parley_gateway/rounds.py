@@ -38,8 +38,9 @@ from parley_service.errors import RequestError, StoreError
 from parley_service.logs import get_log
 
 from parley_gateway.desk import Desk
-from parley_gateway.entries import LOST, CertificateEntry, RoundEntry, RoundEvent
+from parley_gateway.entries import LOST, CertificateEntry, KeptRound, RoundEntry, RoundEvent
 from parley_gateway.journal import Draft
+from parley_gateway.kept import certificate_entry, kept_round
 from parley_gateway.sums import open_round, sums_path
 
 TICK: Final = "tick"
@@ -328,7 +329,7 @@ class Rounds:
         bodies = {party: self._desk.intake.path(party, state.manifests[party].statement.body) for party in listed}
         path = sums_path(self._desk.sums, self.terms.study, state.spec.round)
         try:
-            opened = await asyncio.to_thread(open_round, state, bodies, path)
+            opened, unmasking = await asyncio.to_thread(open_round, state, bodies, path)
         except (RemoteProtocolError, CryptoError) as error:
             await self._halt(str(error))
             return
@@ -340,9 +341,9 @@ class Rounds:
         except OSError as error:
             self._desk.on_failure(StoreError(f"sums of round {state.spec.round}: {error.strerror or 'an error'}"))
             return
-        await self._close(opened, await asyncio.to_thread(_small, path))
+        await self._close(opened, kept_round(state, unmasking), await asyncio.to_thread(_small, path))
 
-    async def _close(self, opened: Opened, sums: bytes) -> None:
+    async def _close(self, opened: Opened, kept: KeptRound | None, sums: bytes) -> None:
         """Write that the sums are open, and in the same transaction what follows: the next round, or the end."""
         state, draft = self._current(), self._desk.journal.draft()
         statement = opened.sign(self._desk.key)
@@ -354,7 +355,9 @@ class Rounds:
             self.terms.study, f"round {opened.round} opened: " + ", ".join(f"{s.name} ({s.parties} parties)" for s in opened.segments)
         )
         draft.entries.read |= {party: self._desk.inbox.read(party) for party in self._members}
-        uploads = [(party, row.statement.body) for party, row in state.manifests.items()]
+        done = self._desk.kept.replace(draft, self.terms.study, kept)
+        if kept is None:
+            done += [(party, row.statement.body) for party, row in state.manifests.items()]
         self._leave_round()
         self._aborts, self._opening = 0, None
         if self._stop_reason is not None:
@@ -365,7 +368,7 @@ class Rounds:
             self.open_next(draft)
         await self._desk.journal.record(draft)
         self._report(state.spec, opened)
-        await self._desk.intake.release(uploads, self._members, state.spec.opened_at)
+        await self._desk.intake.release(done, self._members, state.spec.opened_at)
         if self._ended:
             await self._desk.journal.flush_deleted()
 
@@ -380,20 +383,7 @@ class Rounds:
             raise RequestError(f"round {state.spec.round} has no certificate", problem=Slug.INTERNAL)
         leaf = draft.append(state.certificate)
         draft.append(statement)
-        joined = {
-            party: (row.statement.segments, row.statement.size, row.statement.body)
-            for party, row in state.manifests.items()
-            if party in state.listed.parties
-        }
-        entry = CertificateEntry(
-            study=self.terms.study,
-            round=state.spec.round,
-            step=state.spec.step,
-            certificate=state.certificate.dump().decode(),
-            opened=statement.dump().decode(),
-            leaf=leaf,
-            joined=json.dumps(joined),
-        )
+        entry = certificate_entry(state, state.certificate, statement, leaf)
         draft.entries.certificates.append(entry)
         draft.entries.rounds.append(self._entry(state.spec, "closed"))
         draft.entries.forgotten.append((self.terms.study, state.spec.round))
@@ -427,6 +417,7 @@ class Rounds:
 
     def _finish(self, draft: Draft, change: StudyChange, reason: str) -> None:
         self._ended = True
+        self._desk.kept.end(draft, self.terms.study)
         self._end(draft, change, reason)
 
     async def settle(self) -> None:

@@ -105,6 +105,8 @@ class Routes:
                 web.get("/v1/studies", self._for(self._list_studies)),
                 web.get("/v1/studies/{study}", self._for(self._study)),
                 web.get("/v1/studies/{study}/sums/{round}", self._for(self._sum)),
+                web.get("/v1/studies/{study}/rounds/{round}/unmasking", self._for(self._unmasking)),
+                web.get("/v1/studies/{study}/rounds/{round}/updates/{party}", self._for(self._update)),
                 web.get("/v1/studies/{study}/history", self._for(self._history)),
                 web.get("/v1/log/checkpoint", self._for(self._checkpoint)),
                 web.get("/v1/log/proof", self._for(self._proof)),
@@ -291,6 +293,24 @@ class Routes:
             self._sums[record.id] = kept
         self._limiter.give_back(caller.party)
         return web.Response(body=kept[1], content_type=_BINARY)
+
+    async def _unmasking(self, request: web.Request, caller: Caller) -> web.Response:
+        """Say what takes the masks off the newest certified round, to a member that recomputes it."""
+        record = self._member_of(request, caller)
+        row = self._desk.kept.find(record.id, _number(request.match_info, "round"))
+        self._limiter.give_back(caller.party)
+        return web.Response(body=row.unmasking, content_type=_JSON)
+
+    async def _update(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Send a sealed update of the newest certified round: of a member on its list, to a member."""
+        record, party = self._member_of(request, caller), request.match_info["party"]
+        path = self._desk.kept.update(record.id, _number(request.match_info, "round"), party)
+        try:
+            size = (await asyncio.to_thread(path.stat)).st_size
+            self._limiter.give_back(caller.party)
+            return await _sent(request, path, size)
+        except FileNotFoundError:
+            raise RequestError(f"study {record.id}: the sealed update of {party} is gone", problem=Slug.NOT_FOUND) from None
 
     async def _history(self, request: web.Request, caller: Caller) -> web.Response:
         record = self._member_of(request, caller)

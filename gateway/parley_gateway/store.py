@@ -27,6 +27,7 @@ from parley_gateway.entries import (
     Entries,
     Invite,
     Kept,
+    KeptRound,
     Leaf,
     Member,
     Message,
@@ -45,6 +46,7 @@ from parley_gateway.tables import (
     EnrolledKeyRow,
     FactRow,
     InviteRow,
+    KeptRoundRow,
     LeafRow,
     MemberRow,
     MessageRow,
@@ -61,12 +63,14 @@ INBOX_FROM: Final = "inbox-from"  # the fact that holds a number above every mes
 _INBOX_JUMP: Final = 1 << 32  # more messages than are sent between a backup and its restore: parties would pass over known numbers
 _RELAY_KINDS: Final = ", ".join(f"'{kind}'" for kind in RELAYS)
 
-# A copy of the store holds no share and no box: neither the events of a round nor its messages. A round that is open becomes "lost".
+# A copy of the store holds no share, box or seed: neither the events of a round, nor its messages, nor what is kept of a closed one. A
+# round that is open becomes "lost".
 COPY: Final = CopyRules(
     PACKAGE,
     {
         "rounds": Part(instead={"state": "CASE state WHEN 'open' THEN 'lost' ELSE state END"}),
         "round_events": Part(where="0"),
+        "kept_rounds": Part(where="0"),
         "inbox": Part(where=f"kind NOT IN ({_RELAY_KINDS})"),
     },
     then=(
@@ -77,6 +81,7 @@ COPY: Final = CopyRules(
     retire=(
         "UPDATE rounds SET state = 'lost' WHERE state = 'open'",
         "DELETE FROM round_events",
+        "DELETE FROM kept_rounds",
         f"DELETE FROM inbox WHERE kind IN ({_RELAY_KINDS})",  # noqa: S608 - as above
     ),
 )
@@ -119,7 +124,7 @@ class GatewayStore:
             await self._database.run(lambda session: self._write(session, entries))
         except IntegrityError as error:
             raise StoreError(f"the store refused what contradicts it: {error.orig}") from error
-        if entries.forgotten:
+        if entries.forgotten or entries.kept or entries.unkept:
             self._database.flush_deleted_soon()
 
     async def load(self) -> Stored:
@@ -176,6 +181,9 @@ class GatewayStore:
         _insert(connection, MessageRow, [_columns(row) for row in entries.messages])
         _insert(connection, PostedRow, [_columns(row) for row in entries.posts])
         _insert(connection, CertificateRow, [_columns(row) for row in entries.certificates])
+        _replace(connection, KeptRoundRow, entries.kept)
+        for study in entries.unkept:
+            connection.execute(_FORGET_KEPT, {"s": study})
         _insert(connection, LeafRow, [_columns(row) for row in entries.leaves])
         _insert(connection, NoteRow, [{"study": note.study, "at": note.at, "text": note.text} for note in entries.notes])
         if entries.read:  # never the newest message of all: its number is the counter
@@ -214,6 +222,7 @@ _FORGET_BOXES: Final = delete(MessageRow).where(  # a study has one open round; 
     col(MessageRow.kind) == Event.BOXES.value,
     col(MessageRow.seq) < select(func.max(col(MessageRow.seq))).scalar_subquery(),  # the newest of all is the counter
 )
+_FORGET_KEPT: Final = delete(KeptRoundRow).where(col(KeptRoundRow.study) == bindparam("s"))
 _FORGET_READ: Final = delete(MessageRow).where(
     col(MessageRow.party) == bindparam("p"), col(MessageRow.seq) <= bindparam("n"), or_(*(col(MessageRow.kind) == kind for kind in RELAYS))
 )
@@ -277,6 +286,7 @@ def _load(session: Session) -> Stored:
         open_rounds=open_rounds,
         last_rounds=dict(session.exec(select(RoundRow.study, func.max(col(RoundRow.number))).group_by(col(RoundRow.study))).all()),
         events=tuple(event for entry in open_rounds for event in _events(session, entry)),
+        kept=_all(session, select(KeptRoundRow), KeptRound),
         leaf_hashes=tuple(session.exec(select(LeafRow.hash).order_by(col(LeafRow.index))).all()),
         keys=frozenset(session.exec(select(EnrolledKeyRow.key)).all()),
         checkpoint=None if newest is None else (newest.size, newest.note),

@@ -17,9 +17,9 @@ from parley_crypto import ring
 from parley_crypto.ring import RingVector
 from parley_protocol import opening
 from parley_protocol.bound import body_size, own_segments, segment_size
-from parley_protocol.errors import LocalProtocolError
 from parley_protocol.gateway_round import GatewayRound
-from parley_protocol.messages import Opened, OpenedSegment, SurvivorList
+from parley_protocol.messages import Opened, OpenedSegment
+from parley_protocol.unmasking import Unmasking, unmasking_of
 
 
 def sums_path(folder: Path, study: str, number: int) -> Path:
@@ -27,13 +27,13 @@ def sums_path(folder: Path, study: str, number: int) -> Path:
     return folder / study / f"{number}.sums"
 
 
-def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> Opened:
-    """Open the sums of a certified round, write them durably to `path`, and return the statement to sign.
+def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> tuple[Opened, Unmasking]:
+    """Open the sums of a certified round, write them durably to `path`; return the statement to sign, and what took the masks off.
 
     `bodies` are the survivors' sealed updates. RemoteProtocolError names whose shared secret is wrong.
     """
-    listed = _listed(state)
-    step, rebuilt = state.spec.workload, opening.rebuild(state)
+    listed = state.require_listed()
+    step, masks = state.spec.workload, opening.rebuild(state)
     segments = []
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -41,14 +41,14 @@ def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> O
         for name in listed.openable:
             terms = step.segment(name)
             members = [party for party in sorted(listed.parties) if party in terms.members]
-            total, tags = opening.open_segment(rebuilt, name, _uploads(state, bodies, members, name))
+            total, tags = opening.open_segment(masks, name, _uploads(state, bodies, members, name))
             digest = write_sum(file, total, tags)
             segments.append(OpenedSegment(name=name, length=terms.length, parties=len(members), body=digest))
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)
     _sync(path.parent)
-    return Opened(
+    opened = Opened(
         study=listed.study,
         agreement=listed.agreement,
         round=listed.round,
@@ -56,12 +56,7 @@ def open_round(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> O
         certificate=listed.digest(),
         segments=tuple(segments),
     )
-
-
-def _listed(state: GatewayRound) -> SurvivorList:
-    if state.listed is None:
-        raise LocalProtocolError(f"round {state.spec.round}: opening needs a certificate")
-    return state.listed
+    return opened, unmasking_of(state, masks)
 
 
 def _uploads(state: GatewayRound, bodies: Mapping[str, Path], members: list[str], name: str) -> Iterator[opening.Sealed]:

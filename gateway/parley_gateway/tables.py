@@ -142,6 +142,17 @@ class CertificateRow(GatewayTable, table=True):
     joined: str
 
 
+class KeptRoundRow(GatewayTable, table=True):
+    """The newest certified round of a study, kept so that it can be recomputed."""
+
+    __tablename__ = "kept_rounds"
+    study: str = Field(primary_key=True)
+    round: int
+    until: float
+    updates: str
+    unmasking: bytes = Field(sa_type=LargeBinary)
+
+
 class LeafRow(GatewayTable, table=True):
     """A leaf of the log."""
 

@@ -53,6 +53,8 @@ CHUNK_BYTES_MAX: Final = 64 * MIB
 UPLOAD_BYTES: Final = 512 * MIB  # default for one sealed update
 UPLOAD_BYTES_MAX: Final = 8 * 1024 * MIB
 UPLOADS_OPEN_PER_PARTY: Final = 4
+KEPT_SECONDS: Final = 24 * 3_600  # sealed updates of a study's last round, after its end: to have its sum recomputed
+UNMASKING_BYTES: Final = 16 * MIB  # what takes the masks off one round
 DOWNLOAD_BYTES_MAX: Final = UPLOAD_BYTES_MAX
 
 # --- counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import Counter
 
@@ -44,8 +45,11 @@ def _check(running: Federation, rounds: int) -> None:
         assert rows(store_of(running, party), "SELECT count(*) FROM rounds WHERE outcome = '' OR length(seed) > 0") == [(0,)], party
         assert not list((running.folder / party / "state").rglob("*.sealed")), party
     assert rows(gateway_store(running), "SELECT count(*) FROM round_events") == [(0,)]
-    uploads = [path for path in (running.folder / "gateway" / "data" / "spool").rglob("*") if path.is_file()]
-    assert not uploads, "no sealed update outlives its round"
+    spooled = {(path.parent.name, path.name) for path in (running.folder / "gateway" / "data" / "spool").rglob("*") if path.is_file()}
+    ((kept, updates),) = rows(gateway_store(running), "SELECT round, updates FROM kept_rounds")
+    newest = lists_of(running, next(iter(running.parties)))[-1]
+    assert (kept, frozenset(json.loads(updates))) == (newest.round, newest.parties), "only the newest certified round is kept"
+    assert spooled == set(json.loads(updates).items()), "no other sealed update outlives its round"
 
 
 def check_model(running: Federation, rounds: int) -> None:
@@ -69,7 +73,7 @@ def check_one_list_a_base_version(running: Federation) -> None:
         bases = Counter(listed.base for listed in lists_of(running, party))
         assert max(bases.values()) == 1, party
         out = rows(store_of(running, party), "SELECT base, number FROM rounds WHERE sealed AND outcome != 'released'")
-        assert max(Counter(base for base, _ in out).values()) == 1, (party, out)
+        assert max(Counter(base for base, _ in out).values(), default=1) == 1, (party, out)  # killed too often it may have sealed nothing
 
 
 def check_log(running: Federation) -> None:

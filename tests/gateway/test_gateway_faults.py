@@ -21,6 +21,7 @@ from parley_protocol.ids import Phase
 from parley_protocol.messages import Advertise, Manifest, Opened, Withdrawn
 from parley_protocol.problems import Slug
 from parley_protocol.records import StudyChange
+from parley_protocol.unmasking import Unmasking
 from parley_service.errors import StoreError
 
 from tests.gateway.federation import Federation, started
@@ -206,7 +207,7 @@ def test_a_party_that_withdraws_is_not_waited_for(tmp_path: Path) -> None:
 def test_an_update_that_is_missing_in_the_spool_stops_its_study_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = open_round
 
-    def missing(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> Opened:
+    def missing(state: GatewayRound, bodies: Mapping[str, Path], path: Path) -> tuple[Opened, Unmasking]:
         if state.spec.terms.study == "heart":
             bodies["p2"].unlink()
         return whole(state, bodies, path)

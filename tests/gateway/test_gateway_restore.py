@@ -8,7 +8,7 @@ from pathlib import Path
 
 from parley_gateway.backup import check, site
 from parley_gateway.config import load
-from parley_gateway.entries import Entries, Message, RoundEntry, RoundEvent
+from parley_gateway.entries import Entries, KeptRound, Message, RoundEntry, RoundEvent
 from parley_gateway.founding import PublicKey
 from parley_gateway.store import COPY, GatewayStore, read_kept
 from parley_protocol.records import StudyChange
@@ -30,6 +30,7 @@ def test_a_copy_has_no_events_no_relays_and_numbers_far_above(tmp_path: Path) ->
                 messages=[Message(6, "a", "x", "request", "heart", b"kept"), Message(7, "a", "y", "boxes", "heart", b"a box")],
                 rounds=[RoundEntry("heart", 1, 0, 1.0, "[]", "closed"), RoundEntry("heart", 2, 0, 2.0, "[]", "open")],
                 events=[RoundEvent("heart", 2, 0, "share", "a", b"a share", 1.0, "[]")],
+                kept=[KeptRound("heart", 1, 0.0, "{}", b"a seed")],
             )
         )
         last = 7
@@ -40,10 +41,11 @@ def test_a_copy_has_no_events_no_relays_and_numbers_far_above(tmp_path: Path) ->
             assert b"kept" in raw
             assert b"a box" not in raw
             assert b"a share" not in raw
+            assert b"a seed" not in raw
             copy = GatewayStore.open(target)
             stored = await copy.load()
             assert [(entry.number, entry.state) for entry in stored.open_rounds] == [(2, "lost")]
-            assert (stored.events, stored.last_rounds) == ((), {"heart": 2})
+            assert (stored.events, stored.kept, stored.last_rounds) == ((), (), {"heart": 2})
             assert stored.last_message >= last + (1 << 32)
             assert [message.seq for message in await copy.messages_after("a", 0, stored.last_message, 10)] == [6]
             last = stored.last_message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -57,6 +58,11 @@ def audited(tmp_path: Path) -> tuple[bool, str]:
     return report.ok, str(report.fault)
 
 
+def spooled(tmp_path: Path) -> set[tuple[str, int]]:
+    """Return who has files in the spool, and how many."""
+    return set(Counter(path.parent.name for path in (tmp_path / "data" / "spool").glob("*/*")).items())
+
+
 def run(tmp_path: Path, work: Callable[[Federation], Awaitable[None]], names: list[str] | None = None) -> None:
     async def inner() -> None:
         federation = await Federation.of(tmp_path, names or NAMES)
@@ -83,7 +89,7 @@ def test_a_study_runs_to_its_end_and_every_sum_is_exact(tmp_path: Path) -> None:
             assert study.number == 4
             assert {segment for _, segment in study.sums} == {"summary", "trunk", "head:a", "head:b"}
             check_sums(study)
-        assert list((tmp_path / "data" / "spool").glob("*/*")) == []
+        assert spooled(tmp_path) == {(name, 1) for name in NAMES}, "the last round's updates, and no other"
         history = await federation.parties["p3"].request("GET", "/v1/studies/heart/history?after=1")
         assert [row["round"] for row in history["rounds"]] == [2, 3, 4]
 
@@ -206,16 +212,18 @@ def test_a_late_post_is_answered_as_if_it_had_counted(tmp_path: Path) -> None:
         await first.start("heart")
         await federation.until(ended(federation, StudyChange.FINISHED))
         leaves = len((await first.request("GET", "/v1/log/entries?start=0&end=256"))["entries"])
+        last = spooled(tmp_path)
+        assert last == {(name, 1) for name in NAMES}
         for late in bodies:
             await upload(late)
-        assert len(list((tmp_path / "data" / "spool").glob("*/*"))) == len(bodies) == 2
+        assert spooled(tmp_path) == (last - {("p0", 1)}) | {("p0", 2)}
         for kind, study, body in posts:
             await plain(kind, study, body)
             raw = json.dumps({"kind": kind, "study": study, "body": body, "more": ""}).encode()
             with pytest.raises(RefusedError):
                 await first.request("POST", "/v1/messages", raw)
         assert len((await first.request("GET", "/v1/log/entries?start=0&end=256"))["entries"]) == leaves
-        assert not list((tmp_path / "data" / "spool").glob("*/*")), "an update that came too late is not kept"
+        assert spooled(tmp_path) == last, "an update that came too late is not kept"
 
     run(tmp_path, work)
 

@@ -83,6 +83,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_invites_party"), ["party"], unique=False)
 
     op.create_table(
+        "kept_rounds",
+        sa.Column("study", sa.String(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("updates", sa.String(), nullable=False),
+        sa.Column("unmasking", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("study"),
+    )
+    op.create_table(
         "leaves",
         sa.Column("index", sa.Integer(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
