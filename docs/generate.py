@@ -31,6 +31,7 @@ from parley_protocol.problems import Problem, Slug
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs.trying import TRYING
 from docs.wire import WIRE
 
 PAGES: Final = Path(__file__).parent
@@ -309,6 +310,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "laxer-defaults": laxer_defaults,
         "exit-codes": exit_codes,
         "problems": problems_table,
+        **TRYING,
         **WIRE,
     }
 )

@@ -30,6 +30,7 @@ from parley_service.errors import ConfigError
 from parley_service.sealedfile import write_atomic
 
 from parley.output import Facts, Table, as_cell
+from parley.policy_try import try_policies
 from parley.session import Session, UsageError, session_of
 
 app = typer.Typer(help="What a party permits.")
@@ -133,6 +134,9 @@ def diff(
         *(f"note: {note}" for note in notes),
         f"signatures: {needed}",
     )
+
+
+app.command("try")(try_policies)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from parley_protocol.problems import ProblemError
 from parley_service.config import HomeKind
 from parley_service.errors import ConfigError, NotRunningError
 
+from parley.explained import by_topic
 from parley.output import Facts, Table, View
 from parley.session import Session, session_of
 from parley.words import progress, when
@@ -220,7 +221,7 @@ def explain(context: typer.Context, study: StudyName) -> None:
     session = session_of(context)
     if session.home().kind is HomeKind.GATEWAY:
         found = session.call("study.explain", {"study": study})
-        session.out.result(found, *_explained([tuple(row) for row in found["rows"]]))
+        session.out.result(found, *by_topic([tuple(row) for row in found["rows"]]))
         return
     from parley_party.config import load  # noqa: PLC0415
     from parley_party.explaining import explain_to  # noqa: PLC0415
@@ -232,7 +233,7 @@ def explain(context: typer.Context, study: StudyName) -> None:
         return
     explanation = explain_to(view.offer, view.proposal, view.agreement.terms)
     plain = _brief(view) | {"explanation": explanation.as_data()}
-    session.out.result(plain, Facts({"study": view.id, "agreement": view.agreement.digest}), *_explained(_rows(explanation)), _NOT_OURS)
+    session.out.result(plain, Facts({"study": view.id, "agreement": view.agreement.digest}), *by_topic(_rows(explanation)), _NOT_OURS)
 
 
 _NOT_OURS: Final = (
@@ -242,12 +243,6 @@ _NOT_OURS: Final = (
 
 def _rows(explanation: Explanation) -> list[tuple[str, ...]]:
     return [tuple(row) for row in explanation.rows()]
-
-
-def _explained(rows: list[tuple[str, ...]]) -> list[View]:
-    """Return a table a topic, in the order in which the topics come."""
-    topics = list(dict.fromkeys(row[0] for row in rows))
-    return [Table((topic, ""), [row[1:] for row in rows if row[0] == topic]) for topic in topics]
 
 
 def _unagreed(view: StudyView) -> list[View]:

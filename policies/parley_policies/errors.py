@@ -3,7 +3,8 @@
     PolicyError
     ├── FileInvalid            a file that people write does not hold what it should: file, field, wanted, got
     │   ├── PolicyInvalid      a policy, or a profile it was to be made from
-    │   └── StudyInvalid       a study file
+    │   ├── StudyInvalid       a study file
+    │   └── FactsInvalid       a facts file of `parley policy try`
     ├── Refused                this party's own policy says no: clause, wanted, got
     ├── Conflict               no value satisfies every member: field, parties
     ├── OfferInvalid           an offer that does not belong to the proposal or to whom it speaks for
@@ -59,6 +60,12 @@ class StudyInvalid(FileInvalid):
     """A study file that this version refuses to read."""
 
     what = "study file"
+
+
+class FactsInvalid(FileInvalid):
+    """A facts file that this version refuses to read."""
+
+    what = "facts file"
 
 
 class Refused(PolicyError):  # noqa: N818 - the word people read

@@ -11,12 +11,14 @@ from parley_policies.errors import Refused
 from parley_policies.model.loader import load_policy
 from parley_policies.model.unsupported import check_supported
 from parley_policies.negotiation.study_file import load_study
+from parley_policies.trial.facts import load_facts
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def test_every_example_is_known_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.toml")} == {
+        "facts.toml",
         "gateway.toml",
         "party.toml",
         "policy-hospital.toml",
@@ -31,6 +33,11 @@ def test_gateway_example_loads() -> None:
 
 def test_party_example_loads() -> None:
     assert party_config.load(EXAMPLES / "party.toml").data
+
+
+def test_facts_example_loads() -> None:
+    facts = load_facts((EXAMPLES / "facts.toml").read_bytes())
+    assert set(facts.parties) < set(load_study((EXAMPLES / "study.toml").read_bytes()).invited)
 
 
 def test_study_example_loads() -> None:

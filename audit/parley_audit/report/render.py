@@ -15,6 +15,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from parley_audit.report import words
+from parley_audit.report.cohort_picture import cohort_picture
 from parley_audit.report.facts import MODELS, Facts, PartyFacts, Scores, StudyFacts
 from parley_audit.report.names import MODEL_NAMES, numbers, part_name, term_name
 from parley_audit.report.pictures import histogram, mean_score, model_mark, round_grid, score_dots, time_bar
@@ -123,6 +124,7 @@ def _pictures(facts: Facts) -> Mapping[str, Any]:
         "scores": score_dots(facts),
         "marks": {model: model_mark(model) for model in MODELS},
         "time": time_bar(facts.parts),
+        "cohorts": cohort_picture((facts.main.explanation,), facts.main.explanation.out),
         "rounds": {study.id: _grid(facts, study) for study in facts.studies},
     }
     if facts.picture is not None:

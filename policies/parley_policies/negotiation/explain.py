@@ -26,8 +26,6 @@ ANOTHER: Final = "another member's policy"
 SPONSOR: Final = "the sponsor's wish"
 PROTOCOL: Final = "the protocol"
 _COMPARED: Final = (
-    "objectives",
-    "records",
     "schemes",
     "segments",
     "gateway_may_lie",
@@ -138,14 +136,18 @@ class Explanation:
             return (*rows, *self._difference_rows())
         rows += [
             ("thresholds", "parties", f"{self.n} parties, of which {self.c} may conspire and still learn nothing"),
-            ("thresholds", "signatures", f"{self.t} must sign what is opened; a round survives {self.dropouts_survived} dropouts"),
+            ("thresholds", "signatures", f"{self.t} must sign what is opened; a round survives {_dropouts(self.dropouts_survived)}"),
             ("thresholds", "neighbours", "each party deals with every other" if self.graph is None else self.graph.says()),
         ]
         rows += [("shared part", row.name, f"at least {row.floor} of {len(row.members)} parties summed together") for row in self.segments]
         rows += [("stays at home", item.segment, item.why) for item in self.at_home]
-        rows += [("terms", item.term, f"{item.value}, by {item.clause} ({', '.join(item.whose)})") for item in self.bindings]
+        rows += [("terms", item.term, f"{item.value}, by {item.clause} ({self._whose(item)})") for item in self.bindings]
         rows += [("without", cost.party, _cost(cost)) for cost in self.dropouts]
         return (*rows, *self._difference_rows())
+
+    def _whose(self, binding: Binding) -> str:
+        everybody = len(self.members) > 1 and set(self.members) <= set(binding.whose)
+        return ", ".join(["every member", *(name for name in binding.whose if name not in self.members)] if everybody else binding.whose)
 
     def _difference_rows(self) -> tuple[tuple[str, str, str], ...]:
         return tuple(
@@ -290,7 +292,8 @@ def _conflict(conflict: Conflict, readable: Collection[str]) -> Binding:
     """Return a conflict as the reader may see it: its values come from the clauses that meet in it, so all of those must be readable."""
     shown = set(conflict.parties) <= set(readable)
     value = f"wanted {conflict.wanted}, got {conflict.got}" if shown else "no value satisfies all"
-    return Binding("conflict", value, conflict.field, _named(conflict.parties, readable))
+    whose = _named(conflict.parties, readable) if conflict.parties else (PROTOCOL,)
+    return Binding("conflict", value, conflict.field, whose)
 
 
 def _segments(terms: Terms) -> tuple[SegmentTerms, ...]:
@@ -311,6 +314,10 @@ def _cost(cost: DropoutCost) -> str:
     if not cost.goes_on:
         return "no round can finish"
     return f"rounds go on; these parts do not open: {', '.join(cost.shut)}" if cost.shut else "rounds go on, every part opens"
+
+
+def _dropouts(count: int) -> str:
+    return "1 dropout" if count == 1 else f"{count or 'no'} dropouts"
 
 
 def _differences(offers: tuple[Offer, ...]) -> tuple[Difference, ...]:

@@ -1,0 +1,96 @@
+"""Which single loosening of a reader's own clause would let the study use more data, or let the reader in: found by negotiating again.
+
+Of each clause the smallest step that helps (`loosening`), with the privacy that it costs beside the data that it gains. Loosening one
+policy never lowers the optimum, so the smallest step is found by halving. Only the reader's own policy is changed; what others would have
+to loosen is theirs to ask for. Nothing is searched where everybody takes part with everything, or for more than 30 parties.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from parley_policies.model.loader import PolicyFile
+from parley_policies.negotiation.records import banded
+from parley_policies.negotiation.weights import wanted_weights
+from parley_policies.trial.loosening import Around, Ladder, Step, ladders
+from parley_policies.trial.trial import Trial
+
+MOST_PARTIES: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """One clause of one party loosened by the smallest step that helps: from what to what, who comes in, the gain and the cost."""
+
+    party: str
+    clause: str
+    before: str
+    after: str
+    admits: tuple[str, ...]
+    gain: int  # records × shared parts
+    costs: str
+
+    def says(self) -> str:
+        """Return it as a sentence."""
+        who = f"admits {', '.join(self.admits)}" if self.admits else "admits nobody new"
+        return f"{self.clause} {self.before} → {self.after} {who}: {self.gain:+,} records × shared parts; {self.costs}"
+
+
+def relaxations(trial: Trial, readers: Collection[str]) -> tuple[Relaxation, ...]:
+    """Return what each of `readers` could loosen, by party, the largest gain first."""
+    if len(trial.settled.policies) > MOST_PARTIES or _is_complete(trial):
+        return ()
+    found = []
+    for party in sorted(set(readers) & set(trial.settled.data)):
+        policy = trial.settled.policies[party].policy
+        mine = [helpful for ladder in ladders(policy, around(trial, party)) for helpful in _try(trial, party, ladder)]
+        found += sorted(mine, key=lambda item: (-item.gain, item.clause, item.after))
+    return tuple(found)
+
+
+def around(trial: Trial, party: str) -> Around:
+    """Return what stands around one party's policy in a trial."""
+    data = trial.settled.data[party]
+    return Around(trial.proposal, trial.settled.members, trial.settled.gateway, data.objectives, data.records)
+
+
+def everything(trial: Trial) -> int:
+    """Return the value that a trial would have if everybody whose policy was given took part with everything."""
+    told = {
+        party: banded(trial.settled.policies[party].policy.sharing.record_count, data.records) for party, data in trial.settled.data.items()
+    }
+    counted = wanted_weights(told) if told else {}
+    return sum(counted[party] * len(trial.proposal.segments_for(data.objectives)) for party, data in trial.settled.data.items())
+
+
+def _is_complete(trial: Trial) -> bool:
+    return trial.value >= everything(trial) and trial.members == trial.settled.data.keys()
+
+
+def _try(trial: Trial, party: str, ladder: Ladder) -> list[Relaxation]:
+    """Return the smallest step of a ladder that helps, or nothing; the largest is tried first, since most help nobody."""
+    if not _helps(trial, party, last := _again(trial, ladder.steps[-1])):
+        return []
+    low, high, best = 0, len(ladder.steps) - 1, last
+    while low < high:
+        middle = (low + high) // 2
+        tried = _again(trial, ladder.steps[middle])
+        if _helps(trial, party, tried):
+            high, best = middle, tried
+        else:
+            low = middle + 1
+    step = ladder.steps[high]
+    admits = tuple(sorted(best.members - trial.members))
+    return [Relaxation(party, step.clause, step.before, step.after, admits, best.value - trial.value, step.costs)]
+
+
+def _again(trial: Trial, step: Step) -> Trial:
+    digest = hashlib.sha256(step.policy.model_dump_json().encode()).hexdigest()
+    return trial.with_policy(PolicyFile(trial.settled.policies[step.policy.party].name, step.policy, digest))
+
+
+def _helps(trial: Trial, party: str, tried: Trial) -> bool:
+    return tried.value > trial.value or (party in tried.members and party not in trial.members)
