@@ -47,6 +47,9 @@ class PartyFacts(Value):
     party_class: Annotated[ClassName | None, Field(alias="class", description="Class, as its invite fixes it.")] = None
     country: Annotated[Country | None, Field(description="Country, as its invite fixes it.")] = None
     fingerprint: Annotated[Fingerprint | None, Field(description="Fingerprint of its identity key, as peers' policies pin it.")] = None
+    vouched_by: Annotated[
+        tuple[Fingerprint, ...] | None, Field(description="Fingerprints of the issuers whose credentials it shows, as policies name them.")
+    ] = None
     revoked: Annotated[bool, Field(description="Whether its key is revoked.")] = False
     dataset: Annotated[Dataset | None, Field(description="Dataset that it would use.")] = None
     records: Annotated[Natural | None, Field(description="Number of people in it after exclusions.")] = None

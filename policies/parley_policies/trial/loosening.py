@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -43,13 +44,14 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What stands around a policy in one study: the proposal, the members, the gateway, the party's objectives and people."""
+    """What stands around a policy in one study: the proposal, the members, the gateway, the party's objectives and people, the day."""
 
     proposal: Proposal
     members: Directory
     gateway: GatewayTerms
     objectives: tuple[str, ...]
     people: int
+    today: date
 
 
 def ladders(policy: PrivacyPolicy, around: Around) -> tuple[Ladder, ...]:
@@ -137,7 +139,7 @@ def _peers(policy: PrivacyPolicy, around: Around) -> Iterator[Ladder]:
         costs = f"members in {country} would read the results: a transfer there needs its instrument"
         yield _ladder("peers.countries", ((changed, _list(peers.countries), f"also {country}", costs),))
     for member in others:
-        if not is_counted(policy, member) and peers.fingerprints.get(member.party) is None:
+        if not is_counted(policy, member, around.today) and peers.fingerprints.get(member.party) is None:
             changed = _with(policy, "peers", fingerprints={**peers.fingerprints, member.party: member.fingerprint})
             costs = "none, once its fingerprint was compared outside the gateway: until then it may be a phantom"
             yield _ladder(f"peers.fingerprints.{member.party}", ((changed, "not pinned", "pinned", costs),))

@@ -54,7 +54,7 @@ def relaxations(trial: Trial, readers: Collection[str]) -> tuple[Relaxation, ...
 def around(trial: Trial, party: str) -> Around:
     """Return what stands around one party's policy in a trial."""
     data = trial.settled.data[party]
-    return Around(trial.proposal, trial.settled.members, trial.settled.gateway, data.objectives, data.records)
+    return Around(trial.proposal, trial.settled.members, trial.settled.gateway, data.objectives, data.records, trial.settled.day)
 
 
 def everything(trial: Trial) -> int:

@@ -20,6 +20,7 @@ from parley_crypto.keys import AgreementKey, SigningKey
 from parley_policies.model.countries import expanded
 from parley_policies.model.loader import PolicyFile
 from parley_policies.model.policy import PrivacyPolicy
+from parley_policies.negotiation.credentials import Credential, issue
 from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.study_file import StudyFile
 from parley_policies.negotiation.terms import GatewayTerms
@@ -111,6 +112,23 @@ def _drawn(what: str, party: str) -> bytes:
     return hashlib.sha256(f"parley trial {what} {party}".encode()).digest()
 
 
+def _credential(issuer: str, member: Member) -> str:
+    """Return the credential that an issuer, by its fingerprint in policies, would give a member: signed by a throwaway key."""
+    key = identity(f"issuer {issuer}")
+    return issue(
+        Credential(
+            issuer=key.public.hex,
+            party=member.party,
+            legal_name=member.legal_name,
+            party_class=member.party_class,
+            country=member.country,
+            identity=member.fingerprint,
+            valid_until=date.max,
+        ),
+        key,
+    )
+
+
 def _most(votes: Iterable[str], prefer: Iterable[str] = ()) -> str | None:
     """Return what is named most often; of several `prefer`red ones first, then in order of name. None of no votes."""
     counted = Counter(votes)
@@ -177,7 +195,7 @@ class _Settling:
 
     def member(self, party: str) -> Member:
         given = self.facts.of(party)
-        return Member(
+        described = Member(
             party=party,
             legal_name=given.legal_name or self._legal_name(party),
             party_class=given.party_class or self._class(party),
@@ -185,6 +203,16 @@ class _Settling:
             identity=identity(party).public.hex,
             revoked=given.revoked,
         )
+        return replace(described, credentials=tuple(_credential(issuer, described) for issuer in self._issuers(party)))
+
+    def _issuers(self, party: str) -> tuple[str, ...]:
+        given = self.facts.of(party).vouched_by
+        if given is not None:
+            return given
+        believed = tuple(sorted({issuer for policy in self._others(party) for issuer in policy.peers.issuers}))
+        if believed:
+            self._assume(party, "vouched for by", ", ".join(believed), "every issuer that a policy believes")
+        return believed
 
     def _legal_name(self, party: str) -> str:
         policy = self.policies.get(party)
@@ -243,12 +271,13 @@ def _with_throwaway_pins(policy: PrivacyPolicy, pins: Mapping[str, str], members
     fingerprints = {
         party: members[party].fingerprint if pins.get(party) == pin else pin for party, pin in policy.peers.fingerprints.items()
     }
+    issuers = tuple(identity(f"issuer {issuer}").public.fingerprint for issuer in policy.peers.issuers)
     named = policy.gateway.fingerprints
     own = identity(GATEWAY).public.fingerprint
     stands = tuple(own if name == gateway_pin else name for name in named)
     return policy.model_copy(
         update={
-            "peers": policy.peers.model_copy(update={"fingerprints": fingerprints}),
+            "peers": policy.peers.model_copy(update={"fingerprints": fingerprints, "issuers": issuers}),
             "gateway": policy.gateway.model_copy(update={"fingerprints": stands}),
         }
     )
