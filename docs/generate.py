@@ -130,7 +130,6 @@ LAXER_DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "limits.rounds_a_day": "it protects only the party's own resources; absent, no limit",
         "limits.hours": "it protects only the party's own resources; absent, any hour",
         "limits.cpu_seconds_a_round": "it protects only the party's own resources; absent, no limit",
-        "retention.legal_hold": "somebody orders a hold; it does not arise by itself",
     }
 )
 

@@ -85,7 +85,6 @@ PAIRS: Final[Mapping[str, tuple[Any, Any]]] = {
     "retention.sealed_updates": ("until-round-closes", "until-study-closes"),
     "retention.model_versions_days": (365, 3650),
     "retention.evidence_days": (3650, 365),
-    "retention.legal_hold": (True, False),
     "retention.withdrawal_notice_days": (0, 30),
     "approval.policy": (["role:counsel", "role:ciso"], ["role:ciso"]),
     "approval.agreement": (["role:counsel"], []),
@@ -102,6 +101,7 @@ INCOMPARABLE: Final[Mapping[str, tuple[Any, Any]]] = {
     "legal.professional_secrecy": ("Sec. 203 StGB", ""),
     "legal.documents": ([DOCUMENT], [{**DOCUMENT, "review_by": date(2028, 6, 30)}]),
     "peers.fingerprints": (PINS, {}),
+    "retention.legal_hold": (True, False),  # on, data live longer; off, evidence may go
 }
 
 # clause -> two values, neither of which permits anything

@@ -41,6 +41,7 @@ def test_only_what_is_nobody_elses_is_never_combined() -> None:
         "identity.supersedes",
         "identity.profile",
         "peers.fingerprints",
+        "retention.legal_hold",
     }
     with pytest.raises(ValueError, match="never combined"):
         combined(Lattice.OWN, "a", "a")
@@ -172,7 +173,6 @@ def test_the_list_of_laxer_defaults_is_true() -> None:
             "data.minimum_fairness_check": ("age",),
             "model_use.forbidden": ("sale",),
             "schemes.key_bits_at_least": 8192,
-            "retention.legal_hold": True,
         }.get(name, 1)
         assert not is_within(lattice_of(field), default, stricter), name
         assert is_within(lattice_of(field), stricter, default), name

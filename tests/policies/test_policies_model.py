@@ -11,6 +11,7 @@ import pytest
 from parley_policies.errors import PolicyInvalid, Refused
 from parley_policies.model.countries import expanded
 from parley_policies.model.hours import Hours
+from parley_policies.model.lattices import Lattice
 from parley_policies.model.loader import load_policy
 from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.model.reading import MAX_FILE_BYTES
@@ -253,6 +254,7 @@ def test_json_schema_accepts_the_examples_and_names_upheld_and_unit() -> None:
             jsonschema.validate({**table, "more": 1}, schema)
     people = schema["$defs"]["Data"]["properties"]["min_people"]
     assert (people["upheld"], people["unit"]) == ("enforced here", "people")
+    assert people["lattice"] == Lattice.LARGEST.value
     assert unit_of(sections()["limits"].model_fields["cpu_seconds_a_round"]) == "seconds"
 
 

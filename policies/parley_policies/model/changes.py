@@ -2,11 +2,11 @@
 
 Who must approve a new version depends on it: what only tightens needs any one role, what loosens needs all (policy.md). So doubt counts
 as loosening: a clause tightens only if what it permits now it permitted before (`lattices.is_within`), and what cannot be compared (who
-the party is, its law, the keys that it pins) loosens with every change. The version's number and the digest of the file that it
-replaces permit nothing and are neutral, and so is another way of writing the same. Clauses are compared one by one, and the value in
-force counts, written or not; every clause permits no more when it gets stricter, whatever the others say, so a loosening cannot hide
-behind a tightening. One kind of clause depends on another: where noise is not `required`, it is a budget that asks for some, so to take
-the budget away loosens.
+the party is, its law and legal hold, the keys that it pins) loosens with every change. The version's number and the digest of the file
+that it replaces permit nothing and are neutral, and so is another way of writing the same. Clauses are compared one by one, and the
+value in force counts, written or not; every clause permits no more when it gets stricter, whatever the others say, so a loosening cannot
+hide behind a tightening. One kind of clause depends on another: where noise is not `required`, it is a budget that asks for some, so to
+take the budget away loosens.
 
     if not is_tightening(old, new):
         check_all_roles_signed(...)

@@ -87,7 +87,7 @@ class Retention(Section):
             "Shortest that agreements, receipts and the egress log are kept; absent, without end.", lattice=Lattice.LARGEST, unit="days"
         ),
     ] = None
-    legal_hold: Annotated[bool, enforced("While true nothing expires here.", lattice=Lattice.EITHER)] = False
+    legal_hold: Annotated[bool, enforced("While true nothing expires here.", lattice=Lattice.OWN)] = False
     withdrawal_notice_days: Annotated[
         Natural, declared("Notice that we promise before we leave a study.", lattice=Lattice.SMALLEST, unit="days")
     ] = 0

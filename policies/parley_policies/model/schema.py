@@ -1,4 +1,4 @@
-"""The JSON Schema of a policy (draft 2020-12), with a sentence, a unit and `upheld` for every clause.
+"""The JSON Schema of a policy (draft 2020-12), with a sentence, a unit, `upheld` and `lattice` for every clause.
 
 For editors and for those who write policies with other tools: dates are ISO texts there. Rules that span sections (floors against
 conspirators, a floor for every shared segment) are the loader's alone; a file that fits the schema can still be refused.
