@@ -19,6 +19,7 @@ from parley_protocol.errors import ProtocolError
 from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import (
+    CredentialsShown,
     EnrolmentRecord,
     GatewayRecord,
     OfferRecord,
@@ -32,7 +33,7 @@ from parley_audit.agreements import verify_agreement, verify_event, verify_key_p
 from parley_audit.checks import Check
 from parley_audit.errors import FaultError
 from parley_audit.ledger import Leaf, Ledger
-from parley_audit.membership import verify_enrolled, verify_gateway, verify_offer, verify_policy, verify_revocation
+from parley_audit.membership import verify_enrolled, verify_gateway, verify_offer, verify_policy, verify_revocation, verify_shown
 from parley_audit.rounds import verify_certificate, verify_participation, verify_sums
 
 # What reading untrusted bytes as a document may raise: canonical JSON has no integers beyond 2^53, and says so in its own way.
@@ -55,6 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     for kind in (
         Kind(GatewayRecord, Check.GATEWAY, verify_gateway),
         Kind(EnrolmentRecord, Check.ENROLMENTS, verify_enrolled),
+        Kind(CredentialsShown, Check.ENROLMENTS, verify_shown),
         Kind(RevocationRecord, Check.ENROLMENTS, verify_revocation),
         Kind(PolicyActivated, Check.POLICIES, verify_policy),
         Kind(OfferRecord, Check.POLICIES, verify_offer),

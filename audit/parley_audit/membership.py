@@ -5,11 +5,13 @@ from __future__ import annotations
 from parley_crypto.keys import VerifyKey
 from parley_crypto.signing import Envelope
 from parley_protocol.records import (
+    CredentialsShown,
     EnrolmentRecord,
     GatewayRecord,
     OfferRecord,
     PolicyActivated,
     RevocationRecord,
+    check_shown,
     verify_enrolment,
 )
 
@@ -28,7 +30,10 @@ def verify_gateway(ledger: Ledger, leaf: Leaf) -> GatewayRecord:
 
 
 def verify_enrolled(ledger: Ledger, leaf: Leaf) -> EnrolmentRecord:
-    """The party's own statement, signed by both its keys, for this gateway; no party and no key twice, unless revoked before."""
+    """The party's own statement, signed by both its keys, for this gateway; no party and no key twice, unless revoked before.
+
+    Credentials in it are their issuers' and name exactly this party; who believes an issuer is not asked.
+    """
     record = ledger.by_gateway(leaf, EnrolmentRecord, Check.ENROLMENTS)
     envelope = Envelope.load(record.enrolment.encode())
     enrolment = verify_enrolment(envelope)
@@ -64,6 +69,15 @@ def verify_revocation(ledger: Ledger, leaf: Leaf) -> RevocationRecord:
     if record.identity != member.identity.hex:
         raise leaf.fault(Check.ENROLMENTS, f"revocation of {record.party}: wanted key {member.identity.hex}, got {record.identity}")
     member.revoked = True
+    ledger.passed(Check.ENROLMENTS)
+    return record
+
+
+def verify_shown(ledger: Ledger, leaf: Leaf) -> CredentialsShown:
+    """An enrolled party shows other credentials: each is its issuer's and names exactly this party, whoever believes the issuer."""
+    claimed = CredentialsShown.parse(leaf.envelope.payload)
+    record = ledger.by_member(leaf, CredentialsShown, claimed.party, Check.ENROLMENTS)
+    check_shown(record.credentials, ledger.enrolled(leaf, record.party, Check.ENROLMENTS).enrolment)
     ledger.passed(Check.ENROLMENTS)
     return record
 

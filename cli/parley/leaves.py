@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from parley_audit.leaves import parse_leaf, study_of
@@ -9,10 +10,13 @@ from parley_crypto.errors import CryptoError
 from parley_crypto.keys import VerifyKey
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
+from parley_policies.errors import CredentialInvalid
+from parley_policies.negotiation.credentials import read_credential
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import (
+    CredentialsShown,
     Enrolment,
     EnrolmentRecord,
     GatewayRecord,
@@ -28,6 +32,7 @@ from parley.words import short, size, when
 _KINDS: Final[dict[type[Statement], str]] = {
     GatewayRecord: "gateway",
     EnrolmentRecord: "enrolment",
+    CredentialsShown: "credentials",
     RevocationRecord: "revocation",
     PolicyActivated: "policy",
     OfferRecord: "offer",
@@ -53,6 +58,8 @@ def _says(statement: Statement) -> str:
             says = f"{statement.id} at {statement.url}, operated by {statement.legal_name} ({statement.country}){others}"
         case EnrolmentRecord():
             says = _enrolled(statement)
+        case CredentialsShown():
+            says = f"{statement.party} shows {_credentials(statement.credentials) or 'no credentials'}"
         case RevocationRecord():
             says = f"keys of {statement.party} revoked: {statement.reason}"
         case PolicyActivated():
@@ -93,4 +100,20 @@ def _enrolled(record: EnrolmentRecord) -> str:
     except CryptoError:
         return "an enrolment that cannot be read"
     key = VerifyKey.from_hex(party.identity).fingerprint
-    return f"{party.party}: {party.legal_name}, {party.party_class}, {party.country}; key {key}; {when(record.at)}"
+    shown = _credentials(party.credentials)
+    return f"{party.party}: {party.legal_name}, {party.party_class}, {party.country}; key {key}; {when(record.at)}" + (
+        f"; {shown}" if shown else ""
+    )
+
+
+def _credentials(texts: Iterable[str]) -> str:
+    """Return who vouches and until when; what cannot be read is said so."""
+    found = []
+    for text in texts:
+        try:
+            credential = read_credential(text)
+        except CredentialInvalid:
+            found.append("a credential that does not verify")
+        else:
+            found.append(f"a credential by {credential.issuer_fingerprint} until {credential.valid_until}")
+    return ", ".join(found)

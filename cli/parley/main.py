@@ -36,6 +36,7 @@ NOUNS: Final = MappingProxyType(  # noun -> module; in the order of --help
         "gateway": "parley.gateway",
         "member": "parley.member",
         "party": "parley.party",
+        "credential": "parley.credential",
         "data": "parley.data",
         "policy": "parley.policy",
         "study": "parley.study",

@@ -110,6 +110,7 @@ def show(context: typer.Context, party: Annotated[str, typer.Argument(help="The 
         "country": found["country"],
         "state": _state(found, running=found["running"]),
         "fingerprint": found["fingerprint"],
+        "vouched for": ", ".join(f"by {each['issuer']} until {each['valid_until']}" for each in found["credentials"]) or "by nobody",
         "enrolled": f"{when(found['enrolled_at'])}, leaf {found['leaf']} of the log",
         "studies": ", ".join(found["studies"]) or "none",
     }

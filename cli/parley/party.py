@@ -101,18 +101,20 @@ def join(
     name: Annotated[str | None, typer.Option(help="What to call the federation in party.toml.")] = None,
     proxy: Annotated[str, typer.Option(help="env (HTTPS_PROXY, NO_PROXY), none, or an HTTP proxy's URL.")] = "env",
     ca_file: Annotated[str, typer.Option(help="system, or a PEM file with the authority of the gateway's certificate.")] = "system",
+    credential: Annotated[list[Path] | None, typer.Option(help="What an issuer says of us, to be shown to every member.")] = None,
 ) -> None:
     """Answer an invite: prove our keys to the gateway, and write the federation into party.toml."""
     from parley_party import keystore  # noqa: PLC0415
     from parley_party.config import load  # noqa: PLC0415
-    from parley_party.enrolment import JoinPlan, check_invite, federation_name, read_invite  # noqa: PLC0415
+    from parley_party.enrolment import JoinPlan, check_invite, federation_name, read_credentials, read_invite  # noqa: PLC0415
     from parley_party.enrolment import join as join_federation  # noqa: PLC0415
     from parley_party.reading import read_policy  # noqa: PLC0415
 
     session = session_of(context)
     config = load(session.home(HomeKind.PARTY).file)
     invited = read_invite(invite)
-    plan = JoinPlan(name or federation_name(invited.gateway.id, config.gateways), proxy, ca_file, fingerprint)
+    called = name or federation_name(invited.gateway.id, config.gateways)
+    plan = JoinPlan(called, proxy, ca_file, fingerprint, read_credentials(credential or ()))
     check_invite(config, invited, plan, now=time.time())  # before a passphrase is asked for
     policy = read_policy(config)
     keys = keystore.load(config.keys.dir, config.keys.passphrase.read(config.folder, session.environ))
@@ -136,6 +138,23 @@ def join(
         *(f"note: {note}" for note in joined.notes),
         "next: parley party serve",
     )
+
+
+@app.command()
+def credentials(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="What issuers say of us; those of before are shown no more.")],
+    *,
+    federation: Annotated[str | None, typer.Option(help="Where, if there are several federations.")] = None,
+) -> None:
+    """Show other credentials than at `join`, such as one that was renewed. Studies that run keep those they were agreed with."""
+    from parley_party.enrolment import read_credentials  # noqa: PLC0415
+
+    session = session_of(context)
+    session.home(HomeKind.PARTY)
+    texts = read_credentials(files)
+    shown = session.call("credentials.show", {"credentials": list(texts)} | ({"federation": federation} if federation else {}))
+    session.out.result(shown, f"{shown['federation']} shows {shown['credentials']} of our credentials to every member from now on")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from parley_service.errors import ControlError, RequestError
 
 from parley_gateway.config import GatewayConfig
 from parley_gateway.desk import Desk
+from parley_gateway.enrolment import vouched
 from parley_gateway.entries import Invite, Member
 from parley_gateway.negotiation import StudyRecord
 from parley_gateway.store import GatewayStore
@@ -90,6 +91,7 @@ class GatewayVerbs:
             "country": member.country,
             "fingerprint": VerifyKey.from_hex(member.identity).fingerprint,
             "identity": member.identity,
+            "credentials": vouched(member),
             "enrolled_at": member.enrolled_at,
             "revoked": member.revoked,
             "reason": member.reason,

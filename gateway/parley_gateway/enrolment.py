@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -17,10 +18,21 @@ from typing import Any, Final
 from parley_crypto.errors import CryptoError
 from parley_crypto.keys import SigningKey, VerifyKey
 from parley_crypto.signing import Envelope
+from parley_policies.negotiation import members as policies
+from parley_policies.negotiation.credentials import read_credential
+from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import INVITE_HOURS, INVITE_HOURS_MAX, INVITE_TOKEN_BYTES
 from parley_protocol.negotiation import MemberEntry
 from parley_protocol.problems import Slug
-from parley_protocol.records import Enrolment, EnrolmentRecord, RevocationRecord, proof_for_invite, verify_enrolment
+from parley_protocol.records import (
+    CredentialsShown,
+    Enrolment,
+    EnrolmentRecord,
+    RevocationRecord,
+    check_shown,
+    proof_for_invite,
+    verify_enrolment,
+)
 from parley_service.errors import RequestError
 from pydantic import ValidationError
 
@@ -192,6 +204,7 @@ class Members:
             enrolment=text,
             enrolled_at=now,
             leaf=leaf,
+            credentials=json.dumps(claimed.credentials),
         )
         used = replace(invite, used_by=claimed.digest())
         self._members[member.party] = member
@@ -233,6 +246,20 @@ class Members:
                 got=min(used)[:16] + "…",
             )
 
+    def show_credentials(self, draft: Draft, shown: CredentialsShown) -> None:
+        """Take what a member shows from now on; RemoteProtocolError for a credential that does not name it.
+
+        Agreements keep what they were signed with.
+        """
+        member = self.find(shown.party)
+        try:
+            check_shown(shown.credentials, described(member))
+        except CryptoError as error:
+            raise RemoteProtocolError(f"credentials: {error}") from error
+        changed = replace(member, credentials=json.dumps(shown.credentials), shown=self._shown.get(member.party, 0))
+        self._members[member.party] = changed
+        draft.entries.members.append(changed)
+
     # revocation
 
     async def revoke(self, party: str, reason: str) -> Member:
@@ -263,6 +290,30 @@ def _proves(claimed: Enrolment, invite: Invite) -> bool:
     return hmac.compare_digest(wanted, claimed.invite_proof)
 
 
+def credentials_of(member: Member) -> tuple[str, ...]:
+    """Return what a member shows, in its order."""
+    return tuple(json.loads(member.credentials))
+
+
+def vouched(member: Member) -> list[dict[str, str]]:
+    """Return who vouches for a member and until when, for people to read; what it shows was verified when it was taken."""
+    found = [read_credential(text) for text in credentials_of(member)]
+    return [{"issuer": each.issuer_fingerprint, "valid_until": each.valid_until.isoformat()} for each in found]
+
+
+def described(member: Member) -> policies.Member:
+    """Return a member as the policies know it."""
+    return policies.Member(
+        member.party,
+        member.legal_name,
+        member.party_class,
+        member.country,
+        member.identity,
+        revoked=member.revoked,
+        credentials=credentials_of(member),
+    )
+
+
 def entry_of(member: Member) -> MemberEntry:
     """Return a member as every party may see it."""
     return MemberEntry(
@@ -273,4 +324,5 @@ def entry_of(member: Member) -> MemberEntry:
         identity=member.identity,
         authentication=member.authentication,
         revoked=member.revoked,
+        credentials=credentials_of(member),
     )

@@ -30,6 +30,7 @@ class Member:
     revoked: bool = False
     reason: str = ""  # of the revocation
     shown: int = 0  # leaves of the log that it was last shown
+    credentials: str = "[]"  # as it shows them, a JSON list of envelopes
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from parley_crypto.statement import Signed, Statement
 from parley_policies.errors import OUTWARD_REASON, AgreementInvalid, Conflict, OfferInvalid
 from parley_policies.negotiation.agreement import Agreement, Refusal, assemble, read_acceptance
 from parley_policies.negotiation.cohorts import negotiate
-from parley_policies.negotiation.members import Directory, Member
+from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import Decline, Offer
 from parley_policies.negotiation.outcome import Negotiated
 from parley_policies.negotiation.proposal import Proposal
@@ -50,7 +50,7 @@ from parley_protocol.relays import LogProof
 from parley_service.errors import RequestError
 
 from parley_gateway.desk import Desk
-from parley_gateway.enrolment import entry_of
+from parley_gateway.enrolment import described, entry_of
 from parley_gateway.entries import Answer, StudyEntry
 from parley_gateway.journal import Draft
 
@@ -269,7 +269,7 @@ class Negotiation:
     def directory(self, record: StudyRecord) -> Directory:
         """Return the invited parties as they are enrolled, without those that were revoked."""
         members = [self._desk.members.find(party) for party in record.proposal.invited]
-        return {m.party: Member(m.party, m.legal_name, m.party_class, m.country, m.identity, m.revoked) for m in members if not m.revoked}
+        return {member.party: described(member) for member in members if not member.revoked}
 
     # signatures
 

@@ -23,6 +23,7 @@ from parley_service.errors import RequestError
 
 from parley_gateway.app import log_origin
 from parley_gateway.config import GatewayConfig
+from parley_gateway.enrolment import vouched
 from parley_gateway.entries import Invite, Member, Stored, StudyEntry
 from parley_gateway.founding import read_public_key
 from parley_gateway.store import read_everything, read_notes
@@ -117,6 +118,7 @@ def _member(member: Member) -> dict[str, Any]:
         "country": member.country,
         "fingerprint": VerifyKey.from_hex(member.identity).fingerprint,
         "identity": member.identity,
+        "credentials": vouched(member),
         "enrolled_at": member.enrolled_at,
         "revoked": member.revoked,
         "reason": member.reason,

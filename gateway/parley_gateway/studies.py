@@ -28,7 +28,7 @@ from parley_protocol.negotiation import ENDED, MOVES_TO_GATEWAY, AcceptPost, Cha
 from parley_protocol.pacing import check_pace
 from parley_protocol.phases import Event
 from parley_protocol.problems import Slug
-from parley_protocol.records import RECORD, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
+from parley_protocol.records import RECORD, CredentialsShown, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
 from parley_protocol.relays import Post
 from parley_service.errors import RequestError
 from parley_service.logs import get_log
@@ -233,14 +233,20 @@ class Studies:
 
     def _log_record(self, draft: Draft, party: str, study: str, text: str) -> None:
         """Log a statement that a party makes about itself."""
-        if load_envelope(text, "record").payload_type == PolicyActivated.kind:
+        kind, shown = load_envelope(text, "record").payload_type, None
+        if kind == PolicyActivated.kind:
             envelope, activated = self._negotiation.read(party, text, PolicyActivated)
             author, about = activated.party, ""
+        elif kind == CredentialsShown.kind:
+            envelope, shown = self._negotiation.read(party, text, CredentialsShown)
+            author, about = shown.party, ""
         else:
             envelope, offered = self._negotiation.read(party, text, OfferRecord)
             author, about = offered.party, self._asked(party, offered.study).id
         if (author, about) != (party, study):
             raise RemoteProtocolError("record", wanted=f"one of {party} about {study!r}", got=f"one of {author} about {about!r}")
+        if shown is not None:
+            self._desk.members.show_credentials(draft, shown)
         draft.append(envelope)
 
     def _propose(self, draft: Draft, party: str, study: str, text: str) -> None:

@@ -30,6 +30,7 @@ class MemberRow(GatewayTable, table=True):
     revoked: bool
     reason: str
     shown: int
+    credentials: str
 
 
 class EnrolledKeyRow(GatewayTable, table=True):

@@ -33,11 +33,12 @@ from parley_crypto.signing import Envelope
 from parley_crypto.statement import Document, first_fault
 from parley_policies.enforcement.guard import Guard, Leaving, Verdict
 from parley_policies.model.loader import PolicyFile
-from parley_policies.negotiation.terms import PartyId
+from parley_policies.negotiation.credentials import read_credential
+from parley_policies.negotiation.terms import MAX_CREDENTIAL_CHARACTERS, MAX_CREDENTIALS, PartyId
 from parley_protocol.ids import Hex32
 from parley_protocol.limits import GATEWAY_ID_CHARACTERS, INVITE_BYTES, INVITE_TOKEN_BYTES, NAME_CHARACTERS
 from parley_protocol.problems import Problem, Slug
-from parley_protocol.records import Country, Enrolment, Name, PartyClass, invite_proof, verify_enrolment
+from parley_protocol.records import Country, Enrolment, Name, PartyClass, check_shown, invite_proof, verify_enrolment
 from parley_service.config import ServiceUrl
 from parley_service.database import Database, migrate, open_engine
 from parley_service.errors import ConfigError
@@ -49,12 +50,11 @@ from parley_party.client import GatewayClient, Greeting
 from parley_party.config import GatewayLink, PartyConfig
 from parley_party.errors import GatewayRefusedError, PartyError
 from parley_party.reading import store_path
-from parley_party.store import PACKAGE, Change, Egress, PartyStore, Sent
+from parley_party.store import NO_MESSAGE, PACKAGE, Change, Egress, PartyStore, Sent
 from parley_party.tables import EvidenceRow
 
 INVITE_SCHEMA: Final = "parley.invite/1"
 _ENROLMENTS: Final = "enrolments"
-_NO_MESSAGE: Final = 0  # of the outbox: its ids begin at 1
 _PRIVATE: Final = 0o600
 _UNTOLD: Final = frozenset({"gateway", "gw", "www"})  # first labels of a name that say nothing
 
@@ -124,17 +124,37 @@ def read_invite(path: Path) -> Invite:
     return invite
 
 
+def read_credentials(paths: Collection[Path]) -> tuple[str, ...]:
+    """Return the credentials in files, each as its issuer made it; CredentialInvalid or InviteError says what is wrong."""
+    if len(paths) > MAX_CREDENTIALS:
+        raise InviteError("credentials", wanted=f"at most {MAX_CREDENTIALS}", got=f"{len(paths)}")
+    return tuple(_credential(path) for path in paths)
+
+
+def _credential(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CREDENTIAL_CHARACTERS + 2).decode().rstrip()  # an editor may have ended it with a new line
+    except OSError as error:
+        raise InviteError(f"credential {path}", wanted="a file that can be read", got=error.strerror or "an error") from error
+    except UnicodeDecodeError as error:
+        raise InviteError(f"credential {path}", wanted="text that an issuer made", got="bytes that are no text") from error
+    read_credential(text)
+    return text
+
+
 # --- joining
 
 
 @dataclass(frozen=True, slots=True)
 class JoinPlan:
-    """How to join: the federation's name in party.toml, the way out, and the fingerprint that people compared (None: not yet)."""
+    """How to join: the federation's name in party.toml, the way out, the fingerprint that people compared (None: not yet), what we show."""
 
     name: str
     proxy: str = "env"
     ca_file: str = "system"
     fingerprint: str | None = None
+    credentials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +182,7 @@ async def join(config: PartyConfig, keys: keystore.PartyKeys, policy: PolicyFile
     async with GatewayClient(link, party=config.party.id, key=keys.authentication) as client:
         greeting = await client.greet()
         _check_greeting(invite, greeting)  # 4
-        envelope = await asyncio.to_thread(_statement, config, keys, invite, now)  # 5
+        envelope = await asyncio.to_thread(_statement, config, keys, invite, plan.credentials, now)  # 5
         await client.enrol(envelope.dump())
     await _write_down(config, plan.name, len(envelope.dump()), verdict, now)
     await asyncio.to_thread(append_federation, config.file, plan, invite)  # 6
@@ -249,13 +269,14 @@ def _wrong_key(what: str, wanted: str, got: str) -> Problem:
     )
 
 
-def _statement(config: PartyConfig, keys: keystore.PartyKeys, invite: Invite, now: float) -> Envelope:
+def _statement(config: PartyConfig, keys: keystore.PartyKeys, invite: Invite, credentials: tuple[str, ...], now: float) -> Envelope:
     """Return our enrolment for this invite: the one that was made before, where there is one, so that a repeat is the same bytes."""
     path = config.party.state / _ENROLMENTS / f"{invite.token_digest[:32]}.json"
     if path.is_file():
         with contextlib.suppress(CryptoError):  # a file that does not verify, or of other keys, is replaced
             envelope = Envelope.load(path.read_bytes())
-            if verify_enrolment(envelope).identity == keys.identity.public.hex:
+            made = verify_enrolment(envelope)
+            if (made.identity, made.credentials) == (keys.identity.public.hex, credentials):
                 return envelope
     identity, authentication = keys.identity.public.hex, keys.authentication.public.hex
     proof = invite_proof(
@@ -271,8 +292,10 @@ def _statement(config: PartyConfig, keys: keystore.PartyKeys, invite: Invite, no
         gateway=invite.gateway.key,
         log_origin=invite.gateway.log_origin,
         invite_proof=proof,
+        credentials=credentials,
         at=int(now),
     )
+    check_shown(credentials, enrolment)
     envelope = enrolment.sign(keys.identity, keys.authentication)
     write_atomic(path, envelope.dump(), mode=_PRIVATE)
     return envelope
@@ -286,7 +309,7 @@ async def _write_down(config: PartyConfig, federation: str, size: int, verdict: 
     try:
         left = Egress(at=now, study="", round=0, kind=Leaving.ENROLMENT.value, size=size, agreement="", verdict="allowed")
         evidence = EvidenceRow(at=now, study="", kind="verdict", body=json.dumps(verdict.as_data()))
-        await PartyStore(database).apply(federation, Change(sent=(Sent(_NO_MESSAGE, (left,)),), evidence=(evidence,)))
+        await PartyStore(database).apply(federation, Change(sent=(Sent(NO_MESSAGE, (left,)),), evidence=(evidence,)))
     finally:
         await database.close()
 

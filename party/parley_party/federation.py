@@ -16,7 +16,7 @@ from typing import Any, Final
 from parley_crypto.errors import CryptoError
 from parley_crypto.signing import Envelope
 from parley_learning.errors import LearningError
-from parley_policies.enforcement.guard import Standing
+from parley_policies.enforcement.guard import Leaving, Standing
 from parley_policies.errors import PolicyError
 from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.proposal import Proposal
@@ -36,12 +36,14 @@ from parley_protocol.negotiation import (
 )
 from parley_protocol.problems import Slug
 from parley_protocol.proving import SumNotProvenError
+from parley_protocol.records import RECORD, CredentialsShown
 from parley_protocol.relays import (
     Boxes,
     Certified,
     Keys,
     ListProposal,
     LogProof,
+    Post,
     ReleaseAsked,
     Released,
     RoundAborted,
@@ -60,7 +62,7 @@ from parley_party.offered import ACCEPTED, OFFERED
 from parley_party.outbox import RETRY_SECONDS, RETRY_SECONDS_MAX, Outbox
 from parley_party.publicstate import StudyMath
 from parley_party.rounds import StudyRun
-from parley_party.store import Change, PartyStore
+from parley_party.store import NO_MESSAGE, Change, Egress, PartyStore, Sent
 from parley_party.studies import Negotiation
 from parley_party.studykeys import keys_of
 from parley_party.tables import EvidenceRow, StudyRow
@@ -127,6 +129,16 @@ class Federation:
                 self.connected = False
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_SECONDS_MAX)
+
+    async def show_credentials(self, credentials: tuple[str, ...]) -> None:
+        """Show these credentials from now on; GatewayUnreachableError or GatewayRefusedError if the gateway did not take them."""
+        me, now = self._house.me, self._house.clock()
+        statement = CredentialsShown(party=me, credentials=credentials, at=int(now)).sign(self._house.keys.identity)
+        verdict = self._house.guard.check_send(Leaving.RECORD, now=self._house.now())
+        size = await self.client.post(RECORD, "", Post(statement=statement.dump().decode()).canonical().decode())
+        left = Egress(at=now, study="", round=0, kind=RECORD, size=size, agreement="", verdict="allowed")
+        change = Change(sent=(Sent(NO_MESSAGE, (left,)),), evidence=(self._house.evidence_of(verdict),))
+        await self._store.apply(self.name, change)
 
     async def send(self) -> None:
         """Send what waits now; if the gateway is away it goes out later."""

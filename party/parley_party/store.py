@@ -36,6 +36,7 @@ from parley_party.tables import (
 
 EGRESS_SHOWN: Final = 10_000  # rows in one answer
 PACKAGE: Final = "parley_party"
+NO_MESSAGE: Final = 0  # what left without waiting in the outbox, whose ids begin at 1
 
 # A copy of the store holds no secret of a round and no message of one. A round that is open becomes "lost", its base version spent, and
 # each agreed study gets a fence: nobody who starts from the copy knows what this party signs after this moment.

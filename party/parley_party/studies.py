@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from parley_crypto.errors import CryptoError
@@ -371,10 +371,7 @@ class Negotiation:
                     got=VerifyKey.from_hex(shown[party]).fingerprint,
                     do=f"Call {party} and compare fingerprints before anything else.",
                 )
-        return {
-            entry.party: Member(entry.party, entry.legal_name, entry.party_class, entry.country, entry.identity, entry.revoked)
-            for entry in entries
-        }
+        return directory_of(entries)
 
     def _signed(self, statement: Statement) -> str:
         return statement.sign(self._house.keys.identity).dump().decode()
@@ -384,6 +381,16 @@ class Negotiation:
 
     def _note(self, study: str, kind: str, body: dict[str, Any]) -> EvidenceRow:
         return EvidenceRow(at=self._house.clock(), study=study, kind=kind, body=json.dumps(body))
+
+
+def directory_of(entries: Iterable[MemberEntry]) -> Directory:
+    """Return members as the policies know them, from what the gateway shows."""
+    return {
+        entry.party: Member(
+            entry.party, entry.legal_name, entry.party_class, entry.country, entry.identity, entry.revoked, entry.credentials
+        )
+        for entry in entries
+    }
 
 
 def proposal_of(study: StudyFile) -> Proposal:

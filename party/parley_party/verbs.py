@@ -10,6 +10,7 @@ from parley_policies.model.loader import PolicyFile
 from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.study_file import load_study
+from parley_policies.negotiation.terms import MAX_CREDENTIALS
 from parley_protocol.bound import load_envelope
 from parley_protocol.limits import TEXT_CHARACTERS
 from parley_protocol.negotiation import starter_of
@@ -40,6 +41,7 @@ class PartyVerbs:
         """Return the verbs by name."""
         return {
             "status": self._status,
+            "credentials.show": self._show_credentials,
             "study.propose": self._propose,
             "study.start": self._start,
             "study.stop": self._stop,
@@ -59,6 +61,15 @@ class PartyVerbs:
             ],
             "studies": [self._study(row) for row in rows],
         }
+
+    async def _show_credentials(self, arguments: Arguments) -> dict[str, Any]:
+        _only(arguments, "credentials", "federation")
+        texts = arguments.get("credentials")
+        if not isinstance(texts, list) or len(texts) > MAX_CREDENTIALS or not all(isinstance(text, str) for text in texts):
+            raise ControlError("argument credentials", wanted=f"at most {MAX_CREDENTIALS} texts", got=type(texts).__name__)
+        federation = self._one_federation(arguments.get("federation"))
+        await federation.show_credentials(tuple(texts))
+        return {"federation": federation.name, "credentials": len(texts)}
 
     def _study(self, row: StudyRow) -> dict[str, Any]:
         run = self._federations[row.federation].runs.get(row.study) if row.federation in self._federations else None

@@ -2,7 +2,7 @@
 
 | leaf | shown to |
 |---|---|
-| `GatewayRecord`, `EnrolmentRecord`, `RevocationRecord` | every enrolled party |
+| `GatewayRecord`, `EnrolmentRecord`, `CredentialsShown`, `RevocationRecord` | every enrolled party |
 | `PolicyActivated` | the party whose policy it is |
 | `OfferRecord`, `Terms`, `KeyPart`, `StudyEvent`, `SurvivorList`, `Opened` | whom the study concerns (below) |
 | `Participation` | the party whose record it is |
@@ -32,6 +32,7 @@ from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, SurvivorList
 from parley_protocol.records import (
+    CredentialsShown,
     EnrolmentRecord,
     GatewayRecord,
     OfferRecord,
@@ -43,7 +44,7 @@ from parley_protocol.records import (
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ABOUT: Final[Mapping[str, tuple[str, ...]]] = {  # kind -> which of its fields say whom it concerns
-    **{each.kind: () for each in (GatewayRecord, EnrolmentRecord, RevocationRecord)},
+    **{each.kind: () for each in (GatewayRecord, EnrolmentRecord, CredentialsShown, RevocationRecord)},
     **{each.kind: ("study",) for each in (OfferRecord, Terms, KeyPart, StudyEvent, SurvivorList, Opened)},
     PolicyActivated.kind: ("party",),
     Participation.kind: ("study", "party"),

@@ -21,7 +21,7 @@ from typing import Final
 
 from parley_crypto.keys import VerifyKey
 from parley_crypto.statement import Document, first_fault
-from parley_policies.negotiation.terms import PartyId, Terms
+from parley_policies.negotiation.terms import Credentials, PartyId, Terms
 from pydantic import ValidationError
 
 from parley_protocol.errors import RemoteProtocolError
@@ -120,7 +120,7 @@ def starter_of(terms: Terms, sponsor: str) -> str:
 
 
 class MemberEntry(Document):
-    """One enrolled party as the gateway shows it. Its keys are believed only as far as a policy pins them."""
+    """One enrolled party as the gateway shows it. Its keys are believed as far as a policy pins them or an issuer vouches for them."""
 
     party: PartyId
     legal_name: str
@@ -129,6 +129,7 @@ class MemberEntry(Document):
     identity: Hex32
     authentication: Hex32
     revoked: bool
+    credentials: Credentials = ()  # as the party shows them, for each reader to check
 
     @property
     def key(self) -> VerifyKey:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from enum import StrEnum, unique
 from typing import Annotated, ClassVar, Final, Self
 
@@ -20,7 +21,9 @@ from parley_crypto.keys import VerifyKey
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Document, Signed, Statement
 from parley_crypto.tags import Tag, bind, digest
-from parley_policies.negotiation.terms import Count, PartyId, Positive, SegmentName, StudyId
+from parley_policies.errors import CredentialInvalid
+from parley_policies.negotiation.credentials import Described, check_names, read_credential
+from parley_policies.negotiation.terms import Count, Credentials, PartyId, Positive, SegmentName, StudyId
 from pydantic import Field, model_validator
 
 from parley_protocol.ids import EnvelopeText, Hex32
@@ -94,7 +97,13 @@ class Enrolment(Statement):
     gateway: Hex32  # the gateway's key, from the invite: an enrolment is good for one federation only
     log_origin: Annotated[str, Field(min_length=1, max_length=GATEWAY_ID_CHARACTERS + 64)]
     invite_proof: Hex32
+    credentials: Credentials = ()  # what issuers say of the party: public, and for each member to judge
     at: Seconds
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:…` of the identity key."""
+        return VerifyKey.from_hex(self.identity).fingerprint
 
 
 class EnrolmentRecord(Statement):
@@ -103,6 +112,16 @@ class EnrolmentRecord(Statement):
     kind: ClassVar[str] = "application/vnd.parley.enrolment-record.v1+json"
 
     enrolment: EnvelopeText
+    at: Seconds
+
+
+class CredentialsShown(Statement):
+    """Signed by the party: from here on it shows these credentials, in place of any that it showed before."""
+
+    kind: ClassVar[str] = "application/vnd.parley.credentials-shown.v1+json"
+
+    party: PartyId
+    credentials: Credentials
     at: Seconds
 
 
@@ -144,7 +163,20 @@ def verify_enrolment(envelope: Envelope) -> Enrolment:
         raise VerificationError(f"enrolment of {claimed.party}: wanted two keys, got the identity key as authentication key")
     if len(envelope.signatures) != 2:  # noqa: PLR2004 - identity and authentication
         raise VerificationError(f"enrolment of {claimed.party}: wanted 2 signatures, got {len(envelope.signatures)}")
+    check_shown(claimed.credentials, claimed)
     return claimed
+
+
+def check_shown(credentials: Iterable[str], party: Described) -> None:
+    """Return if each credential is its issuer's and names exactly the party that shows it; VerificationError otherwise.
+
+    Whether anybody believes the issuer, and whether it is in force, is each member's to judge: an enrolment outlives a credential.
+    """
+    for text in credentials:
+        try:
+            check_names(read_credential(text), party)
+        except CredentialInvalid as error:
+            raise VerificationError(f"{party.party}: {error}") from error
 
 
 # Policies and offers, as salted digests.

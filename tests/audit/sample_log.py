@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from typing import BinaryIO
 
@@ -17,12 +18,14 @@ from parley_crypto.keys import SigningKey
 from parley_crypto.merkle import Frontier, leaf_hash
 from parley_crypto.signing import Envelope
 from parley_crypto.statement import Statement
+from parley_policies.negotiation.credentials import Credential, issue
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.ids import Phase
 from parley_protocol.logentries import HiddenLeaf, LogEntry, hash_of, reach_of
 from parley_protocol.messages import Manifest, SurvivorList
 from parley_protocol.phases import Event
 from parley_protocol.records import (
+    CredentialsShown,
     Enrolment,
     EnrolmentRecord,
     GatewayRecord,
@@ -44,6 +47,7 @@ from tests.simulator import GATEWAY_KEY, Simulation, make_terms, party_ids, part
 ORIGIN = "gw.example/log"
 SEGMENTS: dict[str, tuple[int, list[int] | None]] = {"trunk": (6, None), "head:a": (3, [0, 1, 2]), "head:b": (2, [3, 4, 5])}
 SALT = b"\x07" * 32
+ISSUER = SigningKey(b"\x21" * 32)
 POLICY = b"schema = 'parley.policy/1'\n"
 
 
@@ -113,6 +117,24 @@ def enrolled(own: Envelope) -> Envelope:
 
 def revocation(party: str) -> Envelope:
     return RevocationRecord(party=party, identity=party_key(party).public.hex, reason="left", at=4).sign(GATEWAY_KEY)
+
+
+def credential(party: str, **changes: object) -> str:
+    """Return what an issuer says of a party."""
+    values: dict[str, object] = {
+        "issuer": ISSUER.public.hex,
+        "party": party,
+        "legal_name": party,
+        "party_class": "hospital",
+        "country": "DE",
+        "identity": party_key(party).public.fingerprint,
+        "valid_until": date(2027, 12, 31),
+    }
+    return issue(Credential.model_validate(values | changes), ISSUER)
+
+
+def credentials_shown(party: str, *credentials: str) -> Envelope:
+    return CredentialsShown(party=party, credentials=credentials, at=4).sign(party_key(party))
 
 
 def offer(party: str, study: str, proposal: str = "0" * 64) -> Envelope:
@@ -199,7 +221,9 @@ def sample_leaves() -> tuple[bytes, ...]:
     """A whole log: gateway, enrolments, policies, offers, agreement, four rounds, the end, participation, and another study."""
     terms, ids = sample_terms(), party_ids(6)
     rounds = run_rounds(terms)
-    envelopes: list[Envelope] = [gateway_record().sign(GATEWAY_KEY), *(enrolled(enrolment(party)) for party in ids)]
+    vouched = {ids[0]: (credential(ids[0]),)}
+    enrolments = (enrolled(enrolment(party, credentials=vouched.get(party, ()))) for party in ids)
+    envelopes: list[Envelope] = [gateway_record().sign(GATEWAY_KEY), *enrolments]
     envelopes += [policy(party) for party in ids]
     envelopes += [offer(party, "study") for party in ids]
     envelopes += [offer(ids[0], "other"), agreement(terms)]
@@ -211,6 +235,7 @@ def sample_leaves() -> tuple[bytes, ...]:
         event(StudyChange.STOPPED, terms=terms, certificates=rounds.lists[:3], by=ids[3]),
         event(StudyChange.STOPPED, terms=terms, certificates=rounds.lists),
         *(rounds.participation(terms, party).sign(GATEWAY_KEY) for party in ids),
+        credentials_shown(ids[1], credential(ids[1])),
         revocation(ids[5]),
     ]
     return (*leaves, *(envelope.dump() for envelope in tail))

@@ -20,6 +20,7 @@ from parley_policies.negotiation.terms import Terms
 from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Opened, Survivor, SurvivorList
 from parley_protocol.records import (
+    CredentialsShown,
     Enrolment,
     EnrolmentRecord,
     GatewayRecord,
@@ -36,6 +37,8 @@ from tests.audit.sample_log import (
     Folder,
     agreement,
     authentication_key,
+    credential,
+    credentials_shown,
     enrolled,
     enrolment,
     event,
@@ -245,6 +248,19 @@ CASES: dict[str, tuple[Callable[[], list[bytes]], Check, str]] = {
     "a revoked key that comes back": (
         lambda: _inserted(8, revocation(IDS[0]), enrolled(enrolment(IDS[0]))), Check.ENROLMENTS, "nobody enrolled before"),
     "an enrolment left out": (lambda: _dropped(1), Check.POLICIES, "never enrolled before this leaf"),
+    "an enrolment with another's credential": (
+        lambda: _replaced(1, enrolled(enrolment(IDS[0], credentials=(credential(IDS[1]),)))), Check.ENROLMENTS, "party: wanted party-000"),
+    "an enrolment with a credential for another key": (
+        lambda: _replaced(1, enrolled(enrolment(IDS[0], credentials=(credential(IDS[0], identity=STRANGER.public.fingerprint),)))),
+        Check.ENROLMENTS, "identity: wanted"),
+    "an enrolment with a credential that nobody signed": (
+        lambda: _replaced(1, enrolled(enrolment(IDS[0], credentials=("{}",)))), Check.ENROLMENTS, "credential: statement"),
+    "another's credential shown later": (
+        lambda: _inserted(8, credentials_shown(IDS[0], credential(IDS[1]))), Check.ENROLMENTS, "party: wanted party-000"),
+    "credentials shown in a party's name": (
+        lambda: _changed(CredentialsShown), Check.ENROLMENTS, "wanted a signature by"),
+    "credentials shown by a revoked party": (
+        lambda: _inserted(8, revocation(IDS[0]), credentials_shown(IDS[0])), Check.ENROLMENTS, "revoked before this leaf"),
     "a revocation of another key": (
         lambda: _changed(RevocationRecord, identity=STRANGER.public.hex), Check.ENROLMENTS, "wanted key"),
     "a revocation of nobody": (lambda: _changed(RevocationRecord, party="nobody"), Check.ENROLMENTS, "never enrolled"),
@@ -373,6 +389,7 @@ def test_every_kind_is_attacked() -> None:
     kinds: list[type[Statement]] = [
         GatewayRecord,
         EnrolmentRecord,
+        CredentialsShown,
         RevocationRecord,
         PolicyActivated,
         OfferRecord,

@@ -63,7 +63,9 @@ def test_what_a_stranger_to_the_study_was_shown_verifies_and_says_nothing_of_it(
     report = verify(folder, gateway_key=GATEWAY_KEY.public)
     assert report.ok, report.fault
     assert report.studies == ()
-    assert len([leaf for leaf in as_shown_to(IDS[5]) if isinstance(leaf, bytes)]) == 1 + 7 + 1  # gateway, members, its own policy
+    assert (
+        len([leaf for leaf in as_shown_to(IDS[5]) if isinstance(leaf, bytes)]) == 1 + 8 + 1
+    )  # gateway, members and what they show, its own policy
 
 
 def test_a_tampered_hash_is_caught() -> None:

@@ -30,7 +30,7 @@ def test_a_whole_log_verifies() -> None:
     assert all(result.outcome is Outcome.PASSED for result in report.checks)
     counts = {result.check: result.count for result in report.checks}
     assert counts[Check.LEAVES] == counts[Check.TREE] == report.size == len(sample_leaves())
-    assert (counts[Check.ENROLMENTS], counts[Check.CERTIFICATES], counts[Check.OPENED], counts[Check.PARTICIPATION]) == (7, 4, 4, 6)
+    assert (counts[Check.ENROLMENTS], counts[Check.CERTIFICATES], counts[Check.OPENED], counts[Check.PARTICIPATION]) == (8, 4, 4, 6)
     assert counts[Check.FLOORS] == 11  # trunk four times, head:a three times, head:b four times
     (study,) = report.studies
     assert (study.certificates, study.opened, study.sums, study.fewest, study.closed) == (4, 4, 11, 3, "stopped")

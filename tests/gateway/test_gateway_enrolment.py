@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 from parley_crypto.keys import SigningKey
 from parley_crypto.signing import Envelope
 from parley_gateway.store import read_leaves
+from parley_policies.negotiation.credentials import Credential, issue
 from parley_protocol.problems import Slug
-from parley_protocol.records import EnrolmentRecord, GatewayRecord, RevocationRecord, verify_enrolment
+from parley_protocol.records import RECORD, CredentialsShown, EnrolmentRecord, GatewayRecord, RevocationRecord, verify_enrolment
 from parley_service.errors import AnsweredError
 
 from tests.gateway.federation import Federation, started
 from tests.gateway.parties import GATEWAY_KEY, Party, RefusedError
+
+ISSUER = SigningKey(bytes([7]) * 32)
 
 
 def run(tmp_path: Path, work: Callable[[Federation], Awaitable[None]]) -> None:
@@ -137,6 +141,72 @@ def test_a_revoked_party_is_out_at_once_and_comes_back_only_with_new_keys(tmp_pa
     _, leaves = read_leaves(tmp_path / "data" / "gateway.db")
     revocation = RevocationRecord.parse(Envelope.load(leaves[2]).verify(RevocationRecord.kind, GATEWAY_KEY.public))
     assert revocation.reason == "its laptop was stolen"
+
+
+def credential(party: Party, **changes: Any) -> str:  # noqa: ANN401 - any field of a sample
+    """Return what an issuer says of a party that was invited here."""
+    facts: dict[str, Any] = {
+        "issuer": ISSUER.public.hex,
+        "party": party.name,
+        "legal_name": party.name.title(),
+        "party_class": "hospital",
+        "country": "DE",
+        "identity": party.identity.public.fingerprint,
+        "valid_until": date(2027, 12, 31),
+    }
+    return issue(Credential.model_validate(facts | changes), ISSUER)
+
+
+def test_credentials_are_shown_to_every_member_and_stand_in_the_log(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        b = await federation.enrol("b")
+        invite = await federation.invite("a")
+        async with Party("a", federation.port) as a:
+            first = credential(a)
+            statement = a.enrolment(invite, credentials=(first,))
+            await a.send("POST", "/v1/enrolments", statement.dump(), {})
+            assert await shown_to(b) == {"a": [first], "b": []}
+            second = credential(a, valid_until=date(2028, 12, 31))
+            await a.sign(RECORD, "", credentials_shown(a, second))
+            assert await shown_to(b) == {"a": [second], "b": []}
+            found = await federation.control("member.show", party="a")
+            assert found["credentials"] == [{"issuer": ISSUER.public.fingerprint, "valid_until": "2028-12-31"}]
+            await federation.restart()
+            assert await shown_to(b) == {"a": [second], "b": []}
+
+    run(tmp_path, work)
+    _, leaves = read_leaves(tmp_path / "data" / "gateway.db")
+    kinds = [Envelope.load(leaf).payload_type for leaf in leaves]
+    assert kinds.count(CredentialsShown.kind) == 1
+
+
+async def shown_to(party: Party) -> dict[str, list[str]]:
+    members = (await party.request("GET", "/v1/members"))["members"]
+    return {member["party"]: member["credentials"] for member in members}
+
+
+def credentials_shown(party: Party, *credentials: str) -> CredentialsShown:
+    return CredentialsShown(party=party.name, credentials=credentials, at=party.born)
+
+
+def test_what_does_not_name_exactly_the_party_is_no_credential_of_its_own(tmp_path: Path) -> None:
+    async def work(federation: Federation) -> None:
+        b = await federation.enrol("b")
+        invite = await federation.invite("a")
+        async with Party("a", federation.port) as a:
+            good = credential(a)
+            bad = [credential(a, identity=b.identity.public.fingerprint), credential(a, party_class="insurer"), credential(b), "{}"]
+            bad += [good.replace(good[200], "A" if good[200] != "A" else "B", 1)]
+            for text in bad:
+                statement = a.enrolment(invite, credentials=(text,)).dump()
+                assert await refused(a.send("POST", "/v1/enrolments", statement, {})) is Slug.VERIFICATION_FAILED
+            await a.enrol(invite)
+            for text in bad:
+                assert await refused(a.sign(RECORD, "", credentials_shown(a, text))) in {Slug.PROTOCOL_BROKEN, Slug.VERIFICATION_FAILED}
+            assert await refused(b.sign(RECORD, "", credentials_shown(a, good))) is Slug.PROTOCOL_BROKEN
+            assert await shown_to(b) == {"a": [], "b": []}
+
+    run(tmp_path, work)
 
 
 def test_an_invite_is_for_somebody_who_can_exist(tmp_path: Path) -> None:

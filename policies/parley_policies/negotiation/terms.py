@@ -25,7 +25,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]  # canonical JSON has no larger wh
 Positive = Annotated[int, Field(ge=1, lt=2**53)]
 
 MIN_FLOOR = 3
-MAX_CREDENTIALS = 8  # that one member shows
+MAX_CREDENTIALS = 4  # that one member shows
 MAX_CREDENTIAL_CHARACTERS = 4_096
 
 CredentialText = Annotated[str, Field(max_length=MAX_CREDENTIAL_CHARACTERS)]  # an issuer's envelope, as JSON text

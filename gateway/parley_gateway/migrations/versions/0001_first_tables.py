@@ -114,6 +114,7 @@ def upgrade() -> None:
         sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("shown", sa.Integer(), nullable=False),
+        sa.Column("credentials", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("party"),
     )
     op.create_table(
