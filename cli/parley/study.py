@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,7 +23,9 @@ from parley.session import Session, session_of
 from parley.words import progress, when
 
 if TYPE_CHECKING:
+    from parley_party.own_loosening import OwnLoosening
     from parley_party.reading import StudyView
+    from parley_policies.model.loader import PolicyFile
     from parley_policies.negotiation.explain import Explanation
 
 app = typer.Typer(help="One agreed joint computation of many rounds.", no_args_is_help=True)
@@ -225,20 +229,50 @@ def explain(context: typer.Context, study: StudyName) -> None:
         return
     from parley_party.config import load  # noqa: PLC0415
     from parley_party.explaining import explain_to  # noqa: PLC0415
+    from parley_party.reading import read_policy  # noqa: PLC0415
     from parley_party.reading import study as read_study  # noqa: PLC0415
 
-    view = read_study(load(session.home().file), study)
+    config = load(session.home().file)
+    view = read_study(config, study)
+    loosened = _loosened(view, read_policy(config))
+    plain = _brief(view) | {"could_be_loosened": [asdict(each) for each in loosened]}
+    rows = [("could be loosened", each.clause, each.says()) for each in loosened]
     if view.agreement is None or view.offer is None:
-        session.out.result(_brief(view) | {"explanation": None}, *_unagreed(view))
+        session.out.result(plain | {"explanation": None}, *_unagreed(view), *by_topic(rows))
         return
     explanation = explain_to(view.offer, view.proposal, view.agreement.terms)
-    plain = _brief(view) | {"explanation": explanation.as_data()}
-    session.out.result(plain, Facts({"study": view.id, "agreement": view.agreement.digest}), *by_topic(_rows(explanation)), _NOT_OURS)
+    session.out.result(
+        plain | {"explanation": explanation.as_data()},
+        Facts({"study": view.id, "agreement": view.agreement.digest}),
+        *by_topic([*_rows(explanation), *rows]),
+        _NOT_OURS,
+        *([_AT_MOST] if rows else []),
+    )
 
 
 _NOT_OURS: Final = (
     "A clause that is named is ours; others may have wanted the same. What is not ours is another member's policy, which we do not see."
 )
+_AT_MOST: Final = (
+    "What could be loosened is told of our own policy alone, and as far as we can know: whether another member's policy stands in the "
+    "way as well, and who else would then take part, only a new negotiation shows."
+)
+
+
+def _loosened(view: StudyView, policy: PolicyFile) -> tuple[OwnLoosening, ...]:
+    """Return what we could loosen in our policy as it is now, for a study that has not ended well."""
+    from parley_party.own_loosening import Standing, own_loosenings  # noqa: PLC0415
+
+    labels = {objective.id for objective in view.proposal.objectives if objective.label in policy.policy.data.columns}
+    standing = Standing(
+        policy=policy,
+        proposal=view.proposal,
+        members=view.directory,
+        objectives=view.objectives or tuple(sorted(labels)),
+        told="hidden" if view.offer is None else view.offer.records,
+        terms=None if view.agreement is None else view.agreement.terms,
+    )
+    return own_loosenings(standing, today=datetime.now(UTC).date())
 
 
 def _rows(explanation: Explanation) -> list[tuple[str, ...]]:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from parley_policies.errors import Fault, PolicyInvalid
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.negotiation.agreement import Agreement
+from parley_policies.negotiation.members import Directory, Member
 from parley_policies.negotiation.offer import Offer
 from parley_policies.negotiation.proposal import Proposal
 from parley_protocol.bound import load_envelope
@@ -58,6 +59,18 @@ class StudyView:
     graph_seed: bytes  # of the agreement's neighbour graph; empty before there is an agreement
     rounds: tuple[RoundRow, ...]  # those that this party entered
     rounds_done: int  # certified ones, entered or not: each made one public state
+
+    @property
+    def directory(self) -> Directory:
+        """The invited parties as the gateway showed them; those of the agreement with their credentials."""
+        shown = {} if self.agreement is None else {member.party: member.credentials for member in self.agreement.terms.members}
+        return {
+            entry.party: Member(
+                *(entry.party, entry.legal_name, entry.party_class, entry.country, entry.identity, entry.revoked),
+                credentials=shown.get(entry.party, ()),
+            )
+            for entry in self.members
+        }
 
     @property
     def rounds_total(self) -> int | None:

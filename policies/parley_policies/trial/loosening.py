@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +21,8 @@ from parley_policies.negotiation.encoding import summary_encoding, train_encodin
 from parley_policies.negotiation.members import Directory, is_counted
 from parley_policies.negotiation.proposal import STEPS, SUMMARY, Proposal
 from parley_policies.negotiation.terms import MIN_FLOOR, GatewayTerms
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,25 @@ def ladders(policy: PrivacyPolicy, around: Around) -> tuple[Ladder, ...]:
     """Return every way to loosen one clause of `policy` that the study could have a use for."""
     found = (ladder for make in _MAKERS for ladder in make(policy, around))
     return tuple(ladder for ladder in found if ladder.steps)
+
+
+def smallest(ladder: Ladder, found: Callable[[PrivacyPolicy], T | None]) -> tuple[Step, T] | None:
+    """Return the smallest step whose policy `found` finds something for, with that; None where even the largest has nothing.
+
+    The largest is asked first, since most steps help nobody; then by halving, since each step permits all that those before it do.
+    """
+    best = found(ladder.steps[-1].policy)
+    if best is None:
+        return None
+    low, high = 0, len(ladder.steps) - 1
+    while low < high:
+        middle = (low + high) // 2
+        here = found(ladder.steps[middle].policy)
+        if here is None:
+            low = middle + 1
+        else:
+            high, best = middle, here
+    return ladder.steps[high], best
 
 
 def _with(policy: PrivacyPolicy, section: str, **changes: Any) -> PrivacyPolicy | None:  # noqa: ANN401 - any clause's value

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from parley_policies.model.loader import PolicyFile
+from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.negotiation.records import banded
 from parley_policies.negotiation.weights import wanted_weights
-from parley_policies.trial.loosening import Around, Ladder, Step, ladders
+from parley_policies.trial.loosening import Around, Ladder, ladders, smallest
 from parley_policies.trial.trial import Trial
 
 MOST_PARTIES: Final = 30
@@ -71,26 +72,20 @@ def _is_complete(trial: Trial) -> bool:
 
 
 def _try(trial: Trial, party: str, ladder: Ladder) -> list[Relaxation]:
-    """Return the smallest step of a ladder that helps, or nothing; the largest is tried first, since most help nobody."""
-    if not _helps(trial, party, last := _again(trial, ladder.steps[-1])):
+    """Return the smallest step of a ladder that helps, or nothing."""
+
+    def helpful(policy: PrivacyPolicy) -> Trial | None:
+        tried = _again(trial, policy)
+        return tried if tried.value > trial.value or party in tried.members - trial.members else None
+
+    best = smallest(ladder, helpful)
+    if best is None:
         return []
-    low, high, best = 0, len(ladder.steps) - 1, last
-    while low < high:
-        middle = (low + high) // 2
-        tried = _again(trial, ladder.steps[middle])
-        if _helps(trial, party, tried):
-            high, best = middle, tried
-        else:
-            low = middle + 1
-    step = ladder.steps[high]
-    admits = tuple(sorted(best.members - trial.members))
-    return [Relaxation(party, step.clause, step.before, step.after, admits, best.value - trial.value, step.costs)]
+    step, tried = best
+    admits = tuple(sorted(tried.members - trial.members))
+    return [Relaxation(party, step.clause, step.before, step.after, admits, tried.value - trial.value, step.costs)]
 
 
-def _again(trial: Trial, step: Step) -> Trial:
-    digest = hashlib.sha256(step.policy.model_dump_json().encode()).hexdigest()
-    return trial.with_policy(PolicyFile(trial.settled.policies[step.policy.party].name, step.policy, digest))
-
-
-def _helps(trial: Trial, party: str, tried: Trial) -> bool:
-    return tried.value > trial.value or (party in tried.members and party not in trial.members)
+def _again(trial: Trial, policy: PrivacyPolicy) -> Trial:
+    digest = hashlib.sha256(policy.model_dump_json().encode()).hexdigest()
+    return trial.with_policy(PolicyFile(trial.settled.policies[policy.party].name, policy, digest))
