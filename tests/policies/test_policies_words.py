@@ -60,7 +60,7 @@ READS = {
     "schemes.dealers_granted": "No party may deal a key.",
     "identity.valid_until": "Its last day is 31 December 2027 (UTC); then our service stops by itself.",
     "purpose.diseases": "A study must say which disease it is about: heart failure (MONDO:0005252), or a form of it.",
-    "gateway.countries": "Its operator and every subprocessor must be in Germany (DE).",
+    "gateway.countries": "The gateway's operator and every subprocessor must be in Germany (DE).",
     "data.min_people": "A dataset is used only while at least 200 people are left in it after exclusions.",
     "schemes.colluding_parties_survived": "If 1 other party conspires, even with the gateway, it learns no more about us than the readable "
     "result says.",

@@ -183,6 +183,10 @@ def _upload(value: float) -> str:
     return f"In one round we send at most {number(value)} MiB." if value else "In one round we send nothing (0 MiB)."
 
 
+def _most(portion: float) -> str:
+    return f"at most {percent(portion)}" if portion else "nothing (0 %)"
+
+
 def _fraction(value: float) -> str:
     most = "all" if value == 1 else f"at most {percent(value)}" if value else "none"
     return f"In one round {most} of a part's numbers may be sent."
@@ -212,7 +216,9 @@ def _readers(value: Iterable[str]) -> str:
 
 def _within_hours(value: int) -> str:
     return (
-        f"It must tell us of an incident within {counted(value, 'hour')}." if value else "It must tell us of an incident at once (0 hours)."
+        f"The gateway must tell us of an incident within {counted(value, 'hour')}."
+        if value
+        else "The gateway must tell us of an incident at once (0 hours)."
     )
 
 
@@ -254,11 +260,13 @@ SENTENCES: Final[Mapping[str, Template]] = MappingProxyType(
         ),
         "gateway.fingerprints": _list("We speak to one gateway only, known by its key ({}).", "We speak to no gateway.", short, "or"),
         "gateway.countries": _list(
-            "Its operator and every subprocessor must be in {}.", "Its operator may be in no country.", country, "or"
+            "The gateway's operator and every subprocessor must be in {}.", "The gateway's operator may be in no country.", country, "or"
         ),
         "gateway.incident_notice_hours_at_most": _within_hours,
         "gateway.change_notice_days_at_least": _count(
-            "It must tell us of a change of hosting at least {} ahead.", "It need not tell us of a change of hosting ahead (0 days).", "day"
+            "The gateway must tell us of a change of hosting at least {} ahead.",
+            "The gateway need not tell us of a change of hosting ahead (0 days).",
+            "day",
         ),
         "peers.granted": _list("We compute with {}, and with nobody else.", "We compute with nobody.", peer, "or"),
         "peers.denied": _list("We never compute with {}. They are not told.", "Nobody is denied by name or class.", peer, "or"),
@@ -343,8 +351,8 @@ SENTENCES: Final[Mapping[str, Template]] = MappingProxyType(
         ),
         "sharing.segments": _segments,
         "sharing.clip_bound": _clip_range,
-        "sharing.weight_cap": lambda value: f"Of a weighted sum at most {percent(value)} may be ours.",
-        "sharing.weight_cap_of_others": lambda value: f"Of a weighted sum at most {percent(value)} may be any one other party's.",
+        "sharing.weight_cap": lambda value: f"Of a weighted sum {_most(value)} may be ours.",
+        "sharing.weight_cap_of_others": lambda value: f"Of a weighted sum {_most(value)} may be any one other party's.",
         "sharing.max_weight_ratio": _ratio,
         "sharing.record_count": _records,
         "sharing.mib_a_round": _upload,
@@ -414,8 +422,8 @@ SENTENCES: Final[Mapping[str, Template]] = MappingProxyType(
             "Nobody has to sign a technical agreement: our service accepts what fits this policy.",
         ),
         "approval.loosening_needs_all": _truth(
-            "What loosens this policy all of them must sign; what tightens it any one of them.",
-            "Any one of them may sign, even what loosens this policy.",
+            "All roles named above must sign what loosens this policy, and any one of them what tightens it.",
+            "Any one role named above may sign, even what loosens this policy.",
         ),
     }
 )
