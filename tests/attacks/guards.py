@@ -1,8 +1,8 @@
 """Mutations: a check is taken out of the code, and the attack that it refuses must then succeed.
 
 A `Guard` is one `if …: raise …` of a function, found by words of its message; where its condition is a chain of `or`, one operand of it.
-`removed` compiles the function anew without it, in its own module. So an attack test cannot pass for another reason than the one it names.
-`every_guard` lists what there is to remove.
+`Same` is a statement `_same("thing", wanted, got)`, found by exactly its thing. `removed` compiles the function anew without it, in its own
+module. So an attack test cannot pass for another reason than the one it names. `every_guard` lists what there is to remove.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from types import FunctionType, ModuleType
 
 import pytest
 from parley_crypto.errors import CryptoError
+from parley_policies.errors import PolicyError
 from parley_protocol.errors import ProtocolError
 
-REFUSED = (ProtocolError, CryptoError)
+REFUSED = (ProtocolError, CryptoError, PolicyError)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Guard:
     function: str
     words: str
     operand: str = ""
+
+
+@dataclass(frozen=True)
+class Same(Guard):
+    """The check in `owner.function` that a thing, named in `words`, is the same as it must be."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,14 @@ class _Remover(ast.NodeTransformer):
     def __init__(self, guard: Guard) -> None:
         self.guard, self.count = guard, 0
 
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        if not isinstance(self.guard, Same) or _sameness(node) != self.guard.words:
+            return self.generic_visit(node)
+        self.count += 1
+        return ast.Pass()
+
     def visit_If(self, node: ast.If) -> ast.AST:
-        if self.guard.words not in (_message(node) or ""):
+        if isinstance(self.guard, Same) or self.guard.words not in (_message(node) or ""):
             return self.generic_visit(node)
         if not self.guard.operand:
             self.count += 1
@@ -123,17 +135,30 @@ class _Remover(ast.NodeTransformer):
 
 def _message(node: ast.If) -> str | None:
     raises = [statement for statement in node.body if isinstance(statement, ast.Raise)]
-    if not raises:
-        return None
-    return "".join(part.value for part in ast.walk(raises[0]) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+    return _texts(raises[0]) if raises else None
+
+
+def _sameness(node: ast.Expr) -> str | None:
+    """Return what `_same("thing", wanted, got)` is about; None for another statement."""
+    match node.value:
+        case ast.Call(func=ast.Name(id="_same"), args=[thing, *_]):
+            return _texts(thing)
+        case _:
+            return None
+
+
+def _texts(node: ast.AST) -> str:
+    return "".join(part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str))
 
 
 def every_guard(module: ModuleType) -> Iterator[tuple[str, str, str]]:
     """Yield all checks of a module as (function, message without its values, operand)."""
     for function in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(function, ast.FunctionDef):
+        if isinstance(function, ast.FunctionDef) and function.name != "_same":
             for node in ast.walk(function):
                 if isinstance(node, ast.If) and (message := _message(node)):
                     chain = isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.Or)
                     for operand in node.test.values if isinstance(node.test, ast.BoolOp) and chain else [None]:
                         yield function.name, message, "" if operand is None else ast.unparse(operand)
+                elif isinstance(node, ast.Expr) and (thing := _sameness(node)):
+                    yield function.name, thing, ""

@@ -97,6 +97,7 @@ class Party:
     floor: int = 3
     rounds: int = 41
     small_changes: int = 1_000
+    apart: tuple[str, ...] = ()
 
     @property
     def identity(self) -> SigningKey:
@@ -274,7 +275,7 @@ class Party:
             gateway_may_lie=True,
             colluders=1,
             uncounted=(),
-            apart=(),
+            apart=tuple(party for party in proposal.invited if party in self.apart),
             privacy=None,
             max_weight_ratio=1.0,
             max_small_changes=self.small_changes,
