@@ -6,7 +6,10 @@ from a facts file, or are assumed and listed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from parley_policies.trial.overview import Overview
 
 _PICTURES: Final = (".html", ".svg")
+_STDOUT: Final = 1  # as native code knows it
 
 
 def try_policies(
@@ -46,7 +50,9 @@ def try_policies(
     if out is not None and out.suffix not in _PICTURES:
         raise UsageError(f"--out {out}", wanted="a file that ends in .html or .svg", got=out.suffix or "no ending")
     given = _policies(policies)
-    overview = _tried(study, given, facts, _assumed(given, assume or []), _readers(given, readers), loosen=loosen)
+    readable = _readers(given, readers)
+    with _solver_silenced():
+        overview = _tried(study, given, facts, _assumed(given, assume or []), readable, loosen=loosen)
     if out is not None:
         _draw(overview, out)
     problem = Problem(Slug.NO_AGREEMENT, overview.rows()[0][2], do="See which clause keeps whom out, and what could be loosened.")
@@ -68,6 +74,20 @@ def _tried(
     known = TrialFacts() if facts is None else load_facts(_read(facts, "facts"), str(facts))
     trial = hold(asked, policies, known, shape_of(asked), today=datetime.now(UTC).date(), assume=assume)
     return overview_of(trial, readable=readers, loosen=loosen)
+
+
+@contextmanager
+def _solver_silenced() -> Iterator[None]:
+    """Send what native code prints to nowhere: some versions of the solver say a line on stdout, which would spoil `--json`."""
+    sys.stdout.flush()
+    kept = os.dup(_STDOUT)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), _STDOUT)
+    try:
+        yield
+    finally:
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
 
 
 def _policies(files: Sequence[Path]) -> dict[str, PolicyFile]:

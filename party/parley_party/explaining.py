@@ -75,7 +75,6 @@ def _at_home(proposal: Proposal, terms: Terms) -> tuple[AtHome, ...]:
     for segment in proposal.segments:
         if segment.name not in shared:
             able = [member for member in terms.members if set(member.objectives) & set(segment.objectives)]
-            rows.append(
-                AtHome(segment.name, len(able), f"fewer share it than may be summed together; {len(able)} members have its objective")
-            )
+            why = f"fewer share it than may be summed together; {len(able)} {'has' if len(able) == 1 else 'have'} its objective"
+            rows += [AtHome(segment.name, len(able), why)] if able else []
     return tuple(rows)

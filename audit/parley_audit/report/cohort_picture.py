@@ -67,14 +67,16 @@ def _parts(cohorts: Sequence[Explanation]) -> Iterator[str]:
 def _block(cohort: Explanation, parts: tuple[str, ...], top: float) -> tuple[list[str], float]:
     """Return one cohort: its name, a row a party, and under each part how many must be in a sum."""
     shared = {row.name: row for row in cohort.segments}
+    home = {row.segment for row in cohort.at_home}
     shapes = [_text(0, top + 14, cohort.study, "strong")]
     shapes += [_text(_x(column) + _CELL / 2, top + 14, part_name(part), "axis", "middle") for column, part in enumerate(parts)]
     y = top + 22
     for party in cohort.members:
         shapes.append(_text(_LEFT - 12, y + 16, party, "", "end"))
-        shapes += [_cell(_x(column), y, party, part, shared.get(part)) for column, part in enumerate(parts)]
+        shapes += [_cell(_x(column), y, party, part, shared.get(part), at_home=part in home) for column, part in enumerate(parts)]
         y += _ROW
-    shapes += [_text(_x(column) + _CELL / 2, y + 15, _floor(shared.get(part)), "axis", "middle") for column, part in enumerate(parts)]
+    for column, part in enumerate(parts):
+        shapes.append(_text(_x(column) + _CELL / 2, y + 15, _floor(shared.get(part), at_home=part in home), "axis", "middle"))
     shapes.append(_text(_LEFT - 12, y + 15, "in any sum that is read", "axis", "end"))
     height = y + 22 - top - 18
     shapes.insert(0, f'<rect x="0.5" y="{top + 18.5:.1f}" width="{_x(len(parts)) + 8:.1f}" height="{height:.1f}" class="n-block"/>')
@@ -85,16 +87,18 @@ def _x(column: int) -> float:
     return _LEFT + column * _CELL
 
 
-def _cell(x: float, y: float, party: str, part: str, row: SegmentRow | None) -> str:
+def _cell(x: float, y: float, party: str, part: str, row: SegmentRow | None, *, at_home: bool) -> str:
     if row is not None and party in row.members:
         return _box(x, y, "n-shared", f"{party} shares {part_name(part)}")
-    if row is None:
+    if at_home:
         return _box(x, y, "n-home", f"{part_name(part)} stays at home") + _text(x + _CELL / 2, y + 16, "–", "axis", "middle")
     return _box(x, y, "n-none", f"{party} does not share {part_name(part)}")
 
 
-def _floor(row: SegmentRow | None) -> str:
-    return "stays at home" if row is None else f"at least {row.floor} of {len(row.members)}"
+def _floor(row: SegmentRow | None, *, at_home: bool) -> str:
+    if row is None:
+        return "stays at home" if at_home else ""
+    return f"at least {row.floor} of {len(row.members)}"
 
 
 def _outside(out: Sequence[tuple[str, str]], top: float) -> tuple[list[str], float]:

@@ -225,12 +225,14 @@ class _Reader:
         )
 
     def at_home(self) -> tuple[AtHome, ...]:
+        """Return the parts that are not shared though some member has their objective."""
         shared = {segment.name for segment in _segments(self.terms)}
         rows = []
         for proposed in self.proposal.segments:
-            if proposed.name not in shared:
-                sharing = [offer for offer in self.offers if offer.min_parties(proposed.name) is not None]
-                why = f"{len(sharing)} parties share it, fewer than may be summed together"
+            able = [offer for offer in self.offers if set(offer.objectives) & set(proposed.objectives)]
+            if proposed.name not in shared and able:
+                sharing = [offer for offer in able if offer.min_parties(proposed.name) is not None]
+                why = f"{_parties(len(sharing))} it, fewer than may be summed together"
                 rows.append(AtHome(proposed.name, len(sharing), why))
         return tuple(rows)
 
@@ -314,6 +316,10 @@ def _cost(cost: DropoutCost) -> str:
     if not cost.goes_on:
         return "no round can finish"
     return f"rounds go on; these parts do not open: {', '.join(cost.shut)}" if cost.shut else "rounds go on, every part opens"
+
+
+def _parties(count: int) -> str:
+    return "1 party shares" if count == 1 else f"{count or 'no'} parties share"
 
 
 def _dropouts(count: int) -> str:
