@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from parley_policies.model.profiles import PROFILES
+from parley_policies.model.profiles import LOOPBACK_ONLY, PROFILES
 from parley_service.config import HomeKind
 from parley_service.secrets import SecretReference
 
@@ -58,7 +58,9 @@ def init(
     guessed, query, columns = ("", None, "") if from_csv is None else _guessed(from_csv, party)
     data = data_tables(guessed)
     gateway = gateway_fingerprint or (None if invited is None else invited.gateway.fingerprint)
-    peers = {} if invited is None else {"peers": [f"class:{invited.party_class}"], "countries": sorted({*_COUNTRIES, invited.country})}
+    peers: dict[str, Any] = {}
+    if invited is not None and profile in LOOPBACK_ONLY:  # what a strict profile grants to others is for people to write
+        peers = {"peers": [f"class:{invited.party_class}"], "countries": sorted({*_COUNTRIES, invited.country})}
     policy = first_policy(profile, party, data, gateway=gateway, today=today, values=peers)
     drafts = {NAME: study_draft(party, columns, answer_by=today + timedelta(days=_DAYS_TO_ANSWER))} if columns else {}
     drafts |= dict([query]) if query else {}
@@ -69,10 +71,16 @@ def init(
     session.out.result(
         {"folder": str(folder), "party": party, "fingerprint": fingerprint, "files": files, "profile": profile, "gateway": gateway},
         Facts({"party": party, "fingerprint": fingerprint, "folder": folder, "files": ", ".join(files)}),
-        f"policy.toml was made from the profile {profile}: read it, it is yours. This profile is for gateways on this machine alone.",
+        f"policy.toml was made from the profile {profile}: read it, it is yours. {_about(profile)}",
         *([] if gateway else ["It grants no gateway yet: add the fingerprint under [gateway], or give --invite or --gateway-fingerprint."]),
         f"next: go through the lines of {folder / 'party.toml'} that say LOOK; then: parley --home {folder} party join INVITE",
     )
+
+
+def _about(profile: str) -> str:
+    if profile in LOOPBACK_ONLY:
+        return "This profile is for gateways on this machine alone."
+    return "Fill in the lines that say LOOK: what is not written grants nothing."
 
 
 def _one_id(given: str | None, invited: str | None, folder: Path) -> str:

@@ -40,7 +40,7 @@ class Leaving(StrEnum):
     """What may leave a party's service."""
 
     ENROLMENT = "enrolment"
-    RECORD = "record"  # a statement about ourselves for the log: salted digests alone
+    RECORD = "record"  # a statement about ourselves for the log: salted digests, and credentials, which are public
     PROPOSAL = "proposal"
     OFFER = "offer"
     DECLINE = "decline"

@@ -4,6 +4,10 @@ A template holds `{{name}}` for what must be given and `{{name: default}}` for w
 never template text; the result is loaded before it is returned, so a profile that is filled in badly is an error here and not at
 the party. Dates are arguments: nothing here reads a clock.
 
+`demo-open` is for trying things out on one machine. The strict ones demand what a hospital, or a company among competitors, tends to
+demand, also where this version cannot uphold it: then it refuses studies by name. What only people can say stands empty in them, which
+grants nothing, and the line says LOOK.
+
     >>> from datetime import date
     >>> text = render_profile("demo-open", party="clinic-a", valid_from=date(2027, 1, 1), valid_until=date(2027, 12, 31),
     ...                       gateway_fingerprint="SHA256:" + "A" * 43, datasets=["visits"], columns=["age", "ill"])
@@ -26,8 +30,9 @@ from parley_policies.errors import Fault, PolicyInvalid, Refused
 from parley_policies.model.loader import load_policy
 from parley_policies.model.policy import PrivacyPolicy
 
-PROFILES: Final = ("demo-open",)
+PROFILES: Final = ("demo-open", "health-strict", "finance-strict")
 LOOPBACK_ONLY: Final = frozenset({"demo-open"})
+_BUDGET_OF: Final = "lifetime_dataset"  # a lifetime budget is one dataset's: the first, unless another is named
 _PLACE: Final = re.compile(r"\{\{([a-z_]+)(?:: (.*?))?\}\}(?!\})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -54,6 +59,8 @@ def render_profile(name: str, **values: object) -> str:
     if faults:
         raise PolicyInvalid(name, *faults)
     given = {key: _toml(name, key, value) for key, value in values.items()}
+    if _BUDGET_OF in known and isinstance(datasets := values.get("datasets"), list | tuple) and datasets:
+        given.setdefault(_BUDGET_OF, _toml(name, _BUDGET_OF, datasets[0]))
     text = _PLACE.sub(lambda match: given.get(match[1]) or match[2], _template(name))
     load_policy(text.encode(), name)
     return text
