@@ -112,7 +112,8 @@ IDLE: Final[Mapping[str, str]] = MappingProxyType(
         'joined and bytes sent to its own party alone, which is `["self"]`, whatever more the clause permits; which rounds a party joined '
         "every member of the study sees in the certificates",
         "code.custom": "no custom code in this version",
-        "retention.sealed_updates": "the gateway deletes sealed updates when their round closes, which keeps both values",
+        "retention.sealed_updates": "the gateway deletes a closed round's sealed updates when the next one closes, and the last "
+        "ones a day after the study's end, which keeps both values",
         "retention.legal_hold": "nothing at a party expires by itself in this version",
         "approval.loosening_needs_all": "people's signatures are not collected in this version",
     }

@@ -35,6 +35,7 @@ from parley_protocol.keyparts import KeyPart
 from parley_protocol.messages import Advertise, Manifest, Opened, OpenedSegment, Release, Reveal, Share, Survivor, SurvivorList, Withdrawn
 from parley_protocol.phases import GATEWAY, PARTY, Event
 from parley_protocol.relays import LogProof
+from parley_protocol.unmasking import Unmasking
 
 VECTORS: Final = Path(__file__).parents[1] / "tests" / "vectors"
 _LONGEST: Final = 96  # characters of a value in an example
@@ -195,6 +196,21 @@ MEANS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "countries": "of the operator and of all subprocessors",
             "incident_notice_hours": "as promised",
             "change_notice_days": "as promised",
+        },
+        "Unmasking": {
+            "parties": "who advertised, in id order",
+            "channel_keys": "column of their channel keys",
+            "mask_keys": "column of their mask keys",
+            "adverts": "column of their signatures on ADVERTISE",
+            "shared": "the segments that were live at SHARE, in the step's order",
+            "live": "those that were live at COLLECT",
+            "roots": "column of the survivors' SHARE roots",
+            "shares": "column of their signatures on SHARE",
+            "seed_hashes": "column: of each survivor the hashes of all its seeds",
+            "paths": "column: of each survivor the path of its SHARE tree's last leaf",
+            "bodies": "column of the survivors' body digests",
+            "seeds": "segment -> column of 32-byte seeds of its survivors, for each opened segment",
+            "mask_secrets": "column of 32-byte mask private keys of the dropouts in `boxes_from`",
         },
         "SegmentTerms": {
             "name": "the segment",
@@ -364,7 +380,11 @@ def posts() -> str:
 def relays() -> str:
     """Return what the gateway sends, by kind."""
     shown = [f"`{kind}`: **{of.__name__}**\n\n{fields(of)}" for kind, of in RELAYS.items()]
-    return "\n".join([*shown, f"**{LogProof.__name__}** (part of `open`)\n\n{fields(LogProof)}"])
+    parts = [
+        f"**{LogProof.__name__}** (part of `open`)\n\n{fields(LogProof)}",
+        f"**{Unmasking.__name__}** (no relay: see Recomputing)\n\n{fields(Unmasking)}",
+    ]
+    return "\n".join([*shown, *parts])
 
 
 def states() -> str:

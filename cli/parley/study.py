@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from parley_protocol.limits import KEPT_SECONDS
 from parley_protocol.problems import ProblemError
 from parley_service.config import HomeKind
 from parley_service.errors import ConfigError, NotRunningError
@@ -321,6 +322,25 @@ def stop(
     session = session_of(context)
     session.confirm(f"Stop study {study} for every member, for ever?")
     session.out.result(session.call("study.stop", {"study": study, "reason": reason}), f"stop sent; see: parley study show {study}")
+
+
+@app.command()
+def recompute(
+    context: typer.Context,
+    study: StudyName,
+    *,
+    number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Which certified round; without it the newest, the only one that is kept.")
+    ] = None,
+) -> None:
+    """Recompute a round's sums here from the sealed updates. If they are not what the gateway signed for, the study is stopped."""
+    session = session_of(context)
+    session.home(HomeKind.PARTY)
+    found = session.call("study.recompute", {"study": study} | ({"round": number} if number else {}), seconds=KEPT_SECONDS)
+    rows = [(segment["name"], segment["parties"], segment["body"]) for segment in found["segments"]]
+    facts = {"study": found["study"], "round": found["round"], "sealed updates": found["updates"], "bytes": found["bytes"]}
+    table = Table(("shared part", "parties", "digest that the gateway signed"), rows, title="Recomputed, bit for bit:")
+    session.out.result(found, Facts(facts), table)
 
 
 @app.command()

@@ -36,6 +36,7 @@ from parley_protocol.limits import (
     PROTOCOL_MAX,
     PROTOCOL_MIN,
     REQUEST_SECONDS,
+    UNMASKING_BYTES,
 )
 from parley_protocol.logentries import LogEntry, load_entry
 from parley_protocol.problems import CONTENT_TYPE, Problem, Slug
@@ -45,6 +46,7 @@ from parley_party.config import GatewayLink, Proxy
 from parley_party.errors import GatewayRefusedError, GatewayUnreachableError
 
 _SUCCESS: Final = range(200, 300)
+UPDATE_SECONDS: Final = 3_600.0  # of a whole sealed update, which is not fetched in chunks
 _NUMBERS: Final = 2**53  # below it every reader of JSON sees the same whole number
 T = TypeVar("T")
 _WHOLE_BYTES: Final = 1 << 20
@@ -183,6 +185,14 @@ class GatewayClient:
         if len(raw) != size:
             raise GatewayRefusedError(Problem(Slug.PROTOCOL_BROKEN, f"sums of round {number}", wanted=f"{size} bytes", got=str(len(raw))))
         return raw
+
+    async def unmasking(self, study: str, number: int) -> bytearray:
+        """Return what takes the masks off the newest certified round, as JSON that nobody has checked."""
+        return await self._send("GET", f"/v1/studies/{study}/rounds/{number}/unmasking", largest=UNMASKING_BYTES)
+
+    async def update(self, study: str, number: int, party: str, size: int) -> bytearray:
+        """Return a member's sealed update of the newest certified round: at most `size` bytes, which nobody has checked."""
+        return await self._send("GET", f"/v1/studies/{study}/rounds/{number}/updates/{party}", seconds=UPDATE_SECONDS, largest=size)
 
     async def history(self, study: str, after: int) -> list[dict[str, Any]]:
         """Return certificates and statements of the rounds after `after`, in order."""

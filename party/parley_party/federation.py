@@ -61,6 +61,7 @@ from parley_party.logview import SeenLog
 from parley_party.offered import ACCEPTED, OFFERED
 from parley_party.outbox import RETRY_SECONDS, RETRY_SECONDS_MAX, Outbox
 from parley_party.publicstate import StudyMath
+from parley_party.recomputing import Recomputed, recompute
 from parley_party.rounds import StudyRun
 from parley_party.store import NO_MESSAGE, Change, Egress, PartyStore, Sent
 from parley_party.studies import Negotiation
@@ -282,6 +283,27 @@ class Federation:
         _LOG.error("study halted", federation=self.name, study=run.study, reason=reason)
         await self.negotiation.halt(run.study, run.chain, run.certified, reason, change)
         await self.runs.pop(run.study).close()
+
+    async def recompute(self, study: StudyRow, number: int | None) -> Recomputed:
+        """Recompute a round from the sealed updates; a difference halts the study, where it still runs, and is written down."""
+        try:
+            found = await recompute(self.client, self._store, study, number)
+        except SumNotProvenError as error:
+            async with self._lock:
+                await self._not_recomputed(study.study, str(error))
+            await self.send()
+            raise
+        note = EvidenceRow(at=self._house.clock(), study=study.study, kind="sum recomputed", body=found.opened.canonical().decode())
+        await self._outbox.apply(Change(evidence=(note,)))
+        return found
+
+    async def _not_recomputed(self, study: str, reason: str) -> None:
+        run = self.runs.get(study)
+        if run is not None and StudyState((await self._row(study)).state) not in ENDED:
+            await self._halt(run, reason, Change())
+            return
+        note = EvidenceRow(at=self._house.clock(), study=study, kind="sum not proven", body=json.dumps({"reason": reason}))
+        await self._outbox.apply(Change(evidence=(note,)))
 
     async def _proven(self, proof: LogProof, leaf: Envelope) -> SeenLog:
         """Check that the leaf that counts stands in the log, and that the log extends what this party saw last."""

@@ -45,6 +45,7 @@ class PartyVerbs:
             "study.propose": self._propose,
             "study.start": self._start,
             "study.stop": self._stop,
+            "study.recompute": self._recompute,
             "study.waits": self._waits,
             "study.logs": self._logs,
         }
@@ -115,6 +116,21 @@ class PartyVerbs:
         await federation.negotiation.event(study, change, reason, certificates=certificates, head=head)
         await federation.send()
         return {"study": study, "state": row.state}
+
+    async def _recompute(self, arguments: Arguments) -> dict[str, Any]:
+        _only(arguments, "study", "round")
+        number = arguments.get("round")
+        if number is not None and (type(number) is not int or number < 1):
+            raise ControlError("argument round", wanted="a whole number of at least 1, or none", got=str(number)[:40])
+        row, federation = await self._of(_text(arguments, "study"))
+        found = await federation.recompute(row, number)
+        return {
+            "study": row.study,
+            "round": found.round,
+            "updates": found.updates,
+            "bytes": found.size,
+            "segments": [{"name": item.name, "parties": item.parties, "body": item.body} for item in found.opened.segments],
+        }
 
     async def _waits(self, arguments: Arguments) -> dict[str, Any]:
         _only(arguments, "study")

@@ -7,31 +7,28 @@ have a member that recomputes the round arrive at its forgery.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 from blake3 import blake3
 from parley_crypto import ring, sumproof
 from parley_crypto.keys import SigningKey
-from parley_crypto.masked import Context
 from parley_protocol import opening, unmasking
 from parley_protocol.bound import advert_content
-from parley_protocol.cohort import Cohort
 from parley_protocol.columns import pack, unpack
 from parley_protocol.commitments import path_length
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Advertise, Opened, OpenedSegment, SurvivorList
-from parley_protocol.proving import check_sums
-from parley_protocol.unmasking import Recomputation, Unmasking, is_recomputable, unmasking_of
+from parley_protocol.messages import Advertise, Opened
+from parley_protocol.unmasking import Recomputation, Unmasking, is_recomputable
 
 from tests.attacks.adversary import SIX
+from tests.attacks.closed_rounds import Closed, closing, forged, statement
 from tests.attacks.guards import Attack, Guard, check_mutations, check_refused
 from tests.attacks.observed import altered
 from tests.simulation.test_simulation_scale import federation
-from tests.simulator import GRAPH_SEED, MEMBERS_KEY, Simulation, make_terms, party_key
+from tests.simulator import GRAPH_SEED, Simulation, make_terms, party_key
 
 LENGTH = 8
 SEGMENTS: dict[str, tuple[int, list[int] | None]] = {"trunk": (LENGTH, None), "head:a": (LENGTH, [0, 1, 2, 3]), "head:b": (5, [3, 4, 5])}
@@ -39,94 +36,29 @@ TERMS = make_terms(6, segments=SEGMENTS)
 LIAR, GONE = SIX[1], SIX[5]
 
 
-@dataclass(frozen=True)
-class Closed:
-    """A closed round as the gateway can show it."""
-
-    cohort: Cohort
-    listed: SurvivorList
-    found: Unmasking
-    bodies: dict[str, bytes]
-    opened: Opened
-    raw: dict[str, bytes]  # the true sums with their tags
-
-    def recomputed(self, opened: Opened | None = None, **bodies: bytes) -> None:
-        """Let a member recompute the round, with some sealed updates altered, against what the gateway signed for."""
-        work = Recomputation(self.cohort, self.listed, self.found)
-        for party in work.uploads:
-            work.take(party, bodies.get(party, self.bodies[party]))
-        work.check(opened or self.opened)
-
-
-def statement(listed: SurvivorList, raw: dict[str, bytes]) -> Opened:
-    step = TERMS.steps[0]
-    rows = (
-        OpenedSegment(name=name, length=step.segment(name).length, parties=len(listed.parties), body=blake3(body).hexdigest())
-        for name, body in raw.items()
-    )
-    bound = {name: getattr(listed, name) for name in ("study", "agreement", "round", "base")}
-    return Opened.model_validate({**bound, "certificate": listed.digest(), "segments": tuple(row.model_dump() for row in rows)})
-
-
-def closing(simulation: Simulation, drops: dict[str, Phase]) -> Closed:
-    """Run a round, and keep what the gateway holds when it opens it."""
-    held: list[Unmasking] = []
-    rebuild = opening.rebuild
-    with pytest.MonkeyPatch.context() as patch:
-
-        def kept(state: Any) -> opening.Masks:  # noqa: ANN401 - as the original
-            masks = rebuild(state)
-            held.append(unmasking_of(state, masks))
-            return masks
-
-        patch.setattr(opening, "rebuild", kept)
-        assert simulation.run(drops) is Phase.CLOSED
-    state = simulation.state
-    assert state.listed is not None
-    return Closed(
-        state.spec.cohort,
-        state.listed,
-        Unmasking.parse(held[-1].canonical()),
-        dict(simulation.bodies),
-        statement(state.listed, simulation.raw),
-        dict(simulation.raw),
-    )
-
-
 @cache
 def closed(gone: str = "") -> Closed:
     return closing(Simulation(TERMS), {gone: Phase.COLLECT} if gone else {})
 
 
-def forged(one: Closed) -> dict[str, bytes]:
-    """Return sums of the gateway's choice that pass every member's check: it has the members' key."""
-    sums = dict(one.raw)
-    members = [party for party in SIX if party in one.listed.parties]
-    total = ring.from_bytes(sums["trunk"][: 4 * LENGTH], LENGTH, 32).copy()
-    total[0] += np.uint32(1)
-    key = Context(one.listed.agreement, one.listed.round, one.listed.base, "trunk").proof_key(MEMBERS_KEY)
-    first, *others = members
-    rows = [sumproof.tags(total, key, first), *(sumproof.tags(np.zeros_like(total), key, party) for party in others)]
-    tags = (sum(row[0] for row in rows) % 2**64, sum(row[1] for row in rows) % 2**64)
-    sums["trunk"] = ring.to_bytes(total) + sumproof.to_bytes(tags, 64)
-    taken = check_sums(TERMS, one.listed, sums, MEMBERS_KEY)
-    assert np.array_equal(taken["trunk"], total)  # nothing else stands between it and the model
-    return sums
+def sums_of(one: Closed) -> dict[str, bytes]:
+    """Return sums that the gateway made up."""
+    return forged(TERMS, one, "trunk")
 
 
 def sign_for_another_sum() -> None:
     one = closed()
-    one.recomputed(statement(one.listed, forged(one)))
+    one.recomputed(statement(TERMS, one.listed, sums_of(one)))
 
 
 def sign_for_another_sum_after_a_dropout() -> None:
     one = closed(GONE)
-    one.recomputed(statement(one.listed, forged(one)))
+    one.recomputed(statement(TERMS, one.listed, sums_of(one)))
 
 
 def with_difference(one: Closed) -> bytes:
     """Return an update of the helping member that makes the certified ones sum to the forgery."""
-    body, sums = bytearray(one.bodies[LIAR]), forged(one)
+    body, sums = bytearray(one.bodies[LIAR]), sums_of(one)
     true = [np.frombuffer(row["trunk"][: 4 * LENGTH], dtype="<u4") for row in (one.raw, sums)]
     vector = np.frombuffer(body[: 4 * LENGTH], dtype="<u4") + true[1] - true[0]
     body[: 4 * LENGTH] = vector.astype("<u4").tobytes()
@@ -139,7 +71,7 @@ def with_difference(one: Closed) -> bytes:
 
 def hand_out_another_update_of_the_helping_member() -> None:
     one = closed()
-    one.recomputed(statement(one.listed, forged(one)), **{LIAR: with_difference(one)})
+    one.recomputed(statement(TERMS, one.listed, sums_of(one)), **{LIAR: with_difference(one)})
 
 
 def name_another_update_of_the_helping_member() -> None:
@@ -148,7 +80,7 @@ def name_another_update_of_the_helping_member() -> None:
     body = with_difference(one)
     bodies = list(unpack(one.found.bodies, 32, 6, "bodies"))
     bodies[SIX.index(LIAR)] = blake3(body).digest()
-    replace(one, found=altered(one.found, {"bodies": pack(bodies)})).recomputed(statement(one.listed, forged(one)), **{LIAR: body})
+    replace(one, found=altered(one.found, {"bodies": pack(bodies)})).recomputed(statement(TERMS, one.listed, sums_of(one)), **{LIAR: body})
 
 
 def opened_with(one: Closed, masks: opening.Masks) -> Opened:
@@ -167,7 +99,7 @@ def opened_with(one: Closed, masks: opening.Masks) -> Opened:
                 start = end + 16
         vector, tags = masks.take_off(name, total)
         raw[name] = ring.to_bytes(vector) + tags
-    return statement(one.listed, raw)
+    return statement(TERMS, one.listed, raw)
 
 
 def masks_of(one: Closed, found: Unmasking) -> opening.Masks:

@@ -75,7 +75,10 @@ class Retention(Section):
     sealed_updates: Annotated[
         Literal["until-round-closes", "until-study-closes"],
         checked(
-            "How long the gateway may keep sealed updates; that it deletes them then is its signed promise.", lattice=Lattice.SHORTEST_KEPT
+            "How long the gateway may keep sealed updates. A closed round's stay until the study's next round has closed, the last round's "
+            "until a day after the study's end: so long a member may have their sum recomputed. That they are deleted then is its "
+            "signed promise.",
+            lattice=Lattice.SHORTEST_KEPT,
         ),
     ] = "until-round-closes"
     model_versions_days: Annotated[

@@ -398,8 +398,9 @@ SENTENCES: Final[Mapping[str, Template]] = MappingProxyType(
             R2="Against parties that send bad contributions, beside cap, test and vote, medians of groups are taken (level R2).",
         ),
         "retention.sealed_updates": _choice(
-            until_round_closes="The gateway must delete our encrypted contributions when their round closes.",
-            until_study_closes="The gateway must delete our encrypted contributions when their study closes.",
+            until_round_closes="The gateway must delete our encrypted contributions once the next round of the study has closed, and those "
+            "of the last round within a day of the study's end; until then a member may have their sum recomputed.",
+            until_study_closes="The gateway must delete our encrypted contributions within a day of the study's end.",
         ),
         "retention.model_versions_days": lambda value: (
             f"We keep model versions for at most {days(value)} after a study has closed."
