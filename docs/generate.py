@@ -25,6 +25,7 @@ from parley.main import NOUNS
 from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.model.unsupported import Unsupported, unsupported_clauses
 from parley_policies.model.upheld import Section, Upheld, entries_of, lattice_of, unit_of, upheld_of
+from parley_policies.taxonomy.taxonomy import Taxonomy
 from parley_protocol.diagram import round_diagram, study_diagram
 from parley_protocol.phases import GATEWAY, PARTY
 from parley_protocol.problems import Problem, Slug
@@ -300,6 +301,23 @@ def _mermaid(diagram: str) -> str:
     return f"```mermaid\n{diagram}\n```\n"
 
 
+def taxonomy() -> str:
+    """Return the pinned taxonomy: its sources with their licences, and its terms as a tree. A term with two broader ones stands twice."""
+    found = Taxonomy.load()
+    sources = [
+        f"| `{prefix}:` | {each.name} | {each.release} | {each.licence} | <{each.where}> |" for prefix, each in found.vocabularies.items()
+    ]
+    tops = [term for term, broader in found.broader.items() if not broader]
+    tree = [line for top in tops for line in _branch(found, top, 0)]
+    head = ["| prefix | vocabulary | release | licence | where |", "|---|---|---|---|---|"]
+    return "\n".join([f"Version `{found.version}`.", "", *head, *sources, "", *tree])
+
+
+def _branch(found: Taxonomy, term: str, depth: int) -> list[str]:
+    below = [narrower for narrower, broader in found.broader.items() if term in broader]
+    return [f"{'  ' * depth}- `{term}` {found.labels[term]}", *(line for each in below for line in _branch(found, each, depth + 1))]
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "round-party": lambda: _mermaid(round_diagram(PARTY)),
@@ -308,6 +326,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "command-line": command_line,
         "policy": policy_reference,
         "laxer-defaults": laxer_defaults,
+        "taxonomy": taxonomy,
         "exit-codes": exit_codes,
         "problems": problems_table,
         **TRYING,

@@ -24,6 +24,7 @@ from parley_policies.model.unsupported import unsupported_clauses
 from parley_policies.model.upheld import Upheld
 from parley_policies.model.words import Line, Paragraph
 from parley_policies.model.words import words as in_words
+from parley_policies.taxonomy.taxonomy import Taxonomy
 from parley_protocol.problems import Slug
 from parley_service.config import HomeKind
 from parley_service.errors import ConfigError
@@ -266,6 +267,11 @@ def _notes(policy: PrivacyPolicy, today: date) -> Iterable[str]:
         yield f"not in force since {policy.identity.valid_until.isoformat()} passed"
     for reference in policy.overdue(today):
         yield f"the review of {reference} is overdue"
+    purpose, taxonomy = policy.purpose, Taxonomy.load()
+    for clause, terms in (("granted", purpose.granted), ("prohibited", purpose.prohibited), ("diseases", purpose.diseases)):
+        for term in terms:
+            if not term.startswith("text:") and not taxonomy.knows(term):
+                yield f"purpose.{clause}: {term} is not in the taxonomy of {taxonomy.version}, so it matches exactly"
 
 
 def _unsupported(clauses: list[dict[str, str]]) -> Table:

@@ -113,6 +113,13 @@ def test_check_says_digest_and_what_cannot_be_upheld(capsys: pytest.CaptureFixtu
     assert "upholds every clause" in capsys.readouterr().out
 
 
+def test_check_notes_what_matches_exactly(capsys: pytest.CaptureFixture[str]) -> None:
+    ran(capsys, "policy", "init", "--profile", "demo-open", *NAMED, "--set", 'purposes=["dpv:ScientificResearch", "dpv:NoSuch", "text:x"]')
+    notes = ran(capsys, "policy", "check", "policy.toml")["result"]["notes"]
+    assert len(notes) == 1
+    assert notes[0].startswith("purpose.granted: dpv:NoSuch is not in the taxonomy")
+
+
 def test_check_notes_what_the_day_makes_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     text = hospital().read_text().replace("valid_from  = 2027-01-01", "valid_from  = 2001-01-01").replace("2027-12-31", "2001-12-31")
     Path("old.toml").write_text(text.replace("review_by = 2027-06-30", "review_by = 2001-06-30"))

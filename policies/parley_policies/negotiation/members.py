@@ -58,7 +58,8 @@ def is_pinned(policy: PrivacyPolicy, member: Member) -> bool:
 
 def is_counted(policy: PrivacyPolicy, member: Member, today: date) -> bool:
     """Whether a party's floors count `member` today: whom its policy pins, or for whom an issuer that it believes vouches."""
-    return is_pinned(policy, member) or any(_vouches(text, policy, member, today) for text in member.credentials)
+    shown = member.credentials if policy.peers.issuers else ()
+    return is_pinned(policy, member) or any(_vouches(text, policy, member, today) for text in shown)
 
 
 def _vouches(text: str, policy: PrivacyPolicy, member: Member, today: date) -> bool:

@@ -74,6 +74,7 @@ class Taxonomy:
     version: str
     vocabularies: Mapping[str, Vocabulary] = field(repr=False)
     labels: Mapping[str, str] = field(repr=False)
+    broader: Mapping[str, tuple[str, ...]] = field(repr=False)  # a term -> the nearest broader ones
     _above: Mapping[str, frozenset[str]] = field(repr=False)  # a term -> itself and everything broader
     _below: Mapping[str, frozenset[str]] = field(repr=False)  # a term -> itself and everything narrower
 
@@ -92,11 +93,13 @@ class Taxonomy:
             raise TaxonomyInvalid(f"taxonomy: wanted a file {SCHEMA}, got {error.errors(include_url=False)[0]['msg']}") from error
         if stated != file.sha256:
             raise TaxonomyInvalid(f"taxonomy: wanted content with sha256 {file.sha256}, got {stated}; install the package again")
-        above = _closure({term: entry.broader for term, entry in file.terms.items()})
+        broader = {term: tuple(entry.broader) for term, entry in file.terms.items()}
+        above = _closure(broader)
         return Taxonomy(
             version=f"{file.date}+{file.sha256[:_DIGITS]}",
             vocabularies=file.vocabularies,
             labels={term: entry.label for term, entry in file.terms.items()},
+            broader=broader,
             _above=above,
             _below={term: frozenset(other for other in above if term in above[other]) for term in above},
         )
