@@ -286,12 +286,6 @@ ALTERED: Final = (
         "another country for a member", "terms.members.a-clinic", puts({(*THEIRS, "country"): "US"}), same("_check_member", "members.")
     ),
     Altered(
-        "a credential that a member does not show",
-        "terms.members.a-clinic.credentials",
-        puts({(*THEIRS, "credentials"): ["{}"]}),
-        same("_check_member", "members..credentials"),
-    ),
-    Altered(
         "an objective that is none",
         "terms.members",
         puts({(*THEIRS, "objectives"): ["illness", "other"]}),

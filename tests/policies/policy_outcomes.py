@@ -18,7 +18,7 @@ from tests.policies.policy_brute import Brute
 from tests.policies.policy_federations import Case
 from tests.policies.policy_samples import GATEWAY
 
-DEEP: Final = 40 if os.environ.get("NEGOTIATION_DEEP") else 1
+DEEP: Final = 20 if os.environ.get("NEGOTIATION_DEEP") else 1
 SLOW: Final = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
