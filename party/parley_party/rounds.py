@@ -29,7 +29,7 @@ from parley_protocol.codec import WITHDRAWN, load_relay
 from parley_protocol.effects import SealNow, Send
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.ids import Phase
-from parley_protocol.messages import Withdrawn
+from parley_protocol.messages import SurvivorList, Withdrawn
 from parley_protocol.party_round import Effect, PartyRound
 from parley_protocol.party_spec import PartySpec
 from parley_protocol.phases import Event
@@ -403,12 +403,13 @@ class StudyRun:
             await self.catch_up()
             await self._outbox.apply(change)
             return
-        if verify_certificate(self.math.terms, certificate).previous != self.chain.head:
+        listed = self._verified(certificate)
+        if listed.previous != self.chain.head:
             await self.catch_up()
         if notice.round <= self.chain.round:
             await self._outbox.apply(change)
             return
-        await self._take(certificate, load_envelope(notice.opened, "opened sums"), change, notice.sums)
+        await self._take(certificate, listed, load_envelope(notice.opened, "opened sums"), change, notice.sums)
 
     def _certificate(self, notice: SumOpened) -> Envelope | None:
         """Return the certificate that came along, or the one that this party revealed for; None if it holds neither."""
@@ -422,11 +423,16 @@ class StudyRun:
         while rows := await self._client.history(self.study, self.chain.round):
             for row in rows:
                 certificate = load_envelope(str(row.get("certificate")), "certificate")
-                await self._take(certificate, load_envelope(str(row.get("opened")), "opened sums"), Change())
+                listed = self._verified(certificate)
+                await self._take(certificate, listed, load_envelope(str(row.get("opened")), "opened sums"), Change())
 
-    async def _take(self, certificate: Envelope, envelope: Envelope, change: Change, inline: str = "") -> None:
-        verified = self.open.state.verified(certificate) if self.open is not None else None
-        chain, listed = extend(self.chain, self.math.terms, certificate, verified)
+    def _verified(self, certificate: Envelope) -> SurvivorList:
+        """Return a certificate's list, its signatures checked, unless it is the one that this party revealed for: they are checked once."""
+        held = self.open.state.verified(certificate) if self.open is not None else None
+        return held or verify_certificate(self.math.terms, certificate)
+
+    async def _take(self, certificate: Envelope, listed: SurvivorList, envelope: Envelope, change: Change, inline: str = "") -> None:
+        chain, _ = extend(self.chain, self.math.terms, certificate, listed)
         opened = verify_opened(self.math.terms, listed, envelope)
         sums = await fetch_sums(self._client, self.math.terms, listed, opened, inline, self.math.keys.members_key)
         try:
