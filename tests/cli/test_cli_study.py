@@ -65,12 +65,26 @@ def test_logs_of_a_running_and_a_stopped_service_agree(federation: Federation, t
     assert "finished" in shown("--home", federation.home("gateway"), "study", "logs", "readmission")
 
 
+def test_the_last_round_is_recomputed_by_any_member_and_no_earlier_one(federation: Federation) -> None:
+    for party in ("north", "south"):
+        found = federation.at(party, "study", "recompute", "readmission")
+        assert (found["round"], found["updates"]) == (3, len(federation.at("north", "study", "show", "readmission")["members"]))
+        assert {segment["name"] for segment in found["segments"]} >= {"trunk"}
+    assert "Recomputed, bit for bit" in shown("--home", federation.home("north"), "study", "recompute", "readmission")
+    assert problem("--home", federation.home("north"), "study", "recompute", "readmission", "--round", "2", code=2)["type"].endswith(
+        "not-found"
+    )
+    assert problem("--home", federation.home("north"), "study", "recompute", "readmission", "--round", "9", code=10)["wanted"]
+    assert "sum recomputed" in shown("--home", federation.home("north"), "study", "logs", "readmission")
+
+
 def test_what_is_unknown_is_named(federation: Federation, tmp_path: Path) -> None:
     home = federation.stopped("north", tmp_path)
     for verb in ("show", "explain", "logs"):
         assert problem("--home", home, "study", verb, "nix", code=2)["type"].endswith("unknown-study")
         assert problem("--home", federation.home("north"), "study", verb, "nix", code=2)["type"].endswith("unknown-study")
     assert problem("--home", federation.home("north"), "study", "start", "nix", code=2)
+    assert problem("--home", federation.home("north"), "study", "recompute", "nix", code=2)["type"].endswith("unknown-study")
     assert problem("--home", federation.home("gateway"), "study", "show", "nix", code=2)
 
 
@@ -82,6 +96,7 @@ def test_what_needs_the_service_says_so(federation: Federation, tmp_path: Path) 
         ("propose", file),
         ("start", "readmission"),
         ("stop", "readmission", "--reason", "x", "--yes"),
+        ("recompute", "readmission"),
         ("logs", "x", "--follow"),
     ):
         assert problem("--home", home, "study", *arguments, code=10)["type"].endswith("not-running")

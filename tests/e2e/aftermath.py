@@ -22,7 +22,7 @@ from parley_party import config as party_config
 from parley_service.database import FLUSH_SECONDS
 
 from tests.e2e.failure_free import failure_free, lists_of, math_of
-from tests.e2e.federation_processes import Federation
+from tests.e2e.federation_processes import STUDY_ID, Federation
 from tests.e2e.stores import RoundSecrets, gateway_store, on_disk, rows, store_of, until
 
 
@@ -30,6 +30,9 @@ async def check_aftermath(running: Federation, rounds: int, secrets: list[RoundS
     """Check a finished study of `rounds` rounds in all; of `secrets` nothing may be on any disk."""
     stores = [store_of(running, party) for party in running.parties]
     await until(lambda: all(rows(store, "SELECT count(*) FROM outbox") == [(0,)] for store in stores), "outboxes run empty")
+    newest = lists_of(running, next(iter(running.parties)))[-1].round
+    for party in running.parties.values():
+        assert (await party.call("study.recompute", {"study": STUDY_ID}))["round"] == newest
     await asyncio.sleep(FLUSH_SECONDS + 1)
     await asyncio.to_thread(_check, running, rounds)
     await until(lambda: not _left(running, secrets), f"secrets of closed rounds are gone: {_left(running, secrets)}")
