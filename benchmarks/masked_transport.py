@@ -45,6 +45,7 @@ from parley_service.control import call
 from parley_service.logs import configure
 
 from benchmarks.harness import Row, run
+from tests.gateway.federation import GATEWAY_TOML
 
 MEGABYTE: Final = 1_000_000
 BODIES: Final = 25  # 400 MB
@@ -57,25 +58,6 @@ _KEY: Final = SigningKey(bytes(range(32)))
 _PACE_SECONDS: Final = 0.12  # a gateway lets strangers of one address ask ten times a second
 _RESET_PEAK: Final = "5"  # proc(5), clear_refs
 _CONTEXT: Final = Context("agreement", 1, "base", "all")
-_CONFIG: Final = """schema = "parley.gateway/1"
-[gateway]
-id = "gw.example"
-public_url = "http://127.0.0.1:8443"
-listen = "127.0.0.1:0"
-[operator]
-legal_name = "Operator e. V."
-country = "DE"
-privacy_contact = "privacy@gw.example"
-security_contact = "security@gw.example"
-incident_notice_hours = 24
-change_notice_days = 30
-[store]
-url = "sqlite:///data/gateway.db"
-spool = "data/spool"
-[keys]
-dir = "keys"
-passphrase = "env:PASSPHRASE"
-"""
 
 
 # --- the gateway's process: a real gateway, and a line in for each question
@@ -194,7 +176,7 @@ def _enrolment(invite: dict[str, Any], name: str, key: SigningKey) -> bytes:
 
 def _in_gateway(folder: Path, work: Callable[[Gateway], Any]) -> Any:  # noqa: ANN401 - whatever the work returns
     """Run work, a coroutine function, beside a gateway in a process of its own."""
-    (folder / "gateway.toml").write_text(_CONFIG)
+    (folder / "gateway.toml").write_text(GATEWAY_TOML)
     command = (sys.executable, "-m", "benchmarks.masked_transport", str(folder))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - this file
         try:

@@ -30,7 +30,7 @@ from parley_service.control import call
 
 from tests.gateway.parties import GATEWAY_KEY, Party
 
-CONFIG = """schema = "parley.gateway/1"
+GATEWAY_TOML = """schema = "parley.gateway/1"
 [gateway]
 id = "gw.example"
 public_url = "http://127.0.0.1:8443"
@@ -48,6 +48,8 @@ spool = "data/spool"
 [keys]
 dir = "keys"
 passphrase = "env:PASSPHRASE"
+"""
+LIMITS = """
 [limits]
 max_upload_mib = 4
 max_chunk_mib = 1
@@ -58,7 +60,7 @@ long_poll_seconds = 5
 def write_config(folder: Path, extra: str = "") -> Path:
     """Write a gateway.toml and return its path."""
     path = folder / "gateway.toml"
-    path.write_text(CONFIG + extra)
+    path.write_text(GATEWAY_TOML + LIMITS + extra)
     return path
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,9 +38,10 @@ from parley_party.house import House
 from parley_party.outbox import Outbox
 from parley_party.publicstate import StudyMath
 from parley_party.rounds import StudyRun
-from parley_party.store import Change, PartyStore
+from parley_party.store import PACKAGE, Change, PartyStore
 from parley_party.tables import StudyRow
 from parley_policies.enforcement.guard import Guard, Standing
+from parley_policies.model.loader import PolicyFile
 from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
 from parley_policies.negotiation.terms import Terms
 from parley_protocol.members_key import StudyKeys
@@ -168,42 +170,68 @@ def summary(rows: float) -> NDArray[np.float64]:
     return np.array([rows, *[rows, rows / 2, rows / 3] * ((length - 1) // 3)])
 
 
+@dataclass(frozen=True)
+class Home:
+    """What a party has before it is connected: its keys and policy, its store, and the study with its members' key."""
+
+    folder: Path
+    house: House
+    store: PartyStore
+    policy: PolicyFile
+    math: StudyMath
+
+    async def run(self, client: GatewayClient) -> StudyRun:
+        """Return the study's rounds as they are taken up from the store, without data to compute on."""
+        standing = Standing(AGREEMENT, self.policy.digest, DATASET)
+        outbox = Outbox("demo", client, self.store, self.house.clock)
+        run = StudyRun(self.math, standing, self.house, self.store, outbox, client, _computing(self.math), self.folder)
+        await run.load(lambda _: None)
+        return run
+
+
+@asynccontextmanager
+async def at_home(folder: Path) -> AsyncIterator[Home]:
+    """Make a party's store and keys in `folder`; the store is closed at the end."""
+    engine = open_engine(folder / "party.db")
+    migrate(engine, PACKAGE)
+    database = Database(engine)
+    made = keystore.create(folder / "keys", Secret("passphrase"), n=16)
+    keys = keystore.PartyKeys(key_of(ME), made.authentication, made.witness, made.storage)
+    policy = policies()[ME]
+    house = House(ME, keys, Guard(policy, URL), lambda: NOW)
+    math = StudyMath.of(TERMS, FOUND.proposal, StudyKeys(MEMBERS_KEY, GRAPH_SEED))
+    try:
+        yield Home(folder, house, PartyStore(database), policy, math)
+    finally:
+        await database.close()
+
+
 def play(folder: Path, work: Callable[[Scene], Awaitable[None]]) -> None:
     """Run `work` at a party whose study runs and has no certified round yet."""
 
     async def main() -> None:
-        engine = open_engine(folder / "party.db")
-        migrate(engine, "parley_party")
-        database = Database(engine)
-        store = PartyStore(database)
-        made = keystore.create(folder / "keys", Secret("passphrase"), n=16)
-        keys = keystore.PartyKeys(key_of(ME), made.authentication, made.witness, made.storage)
-        policy = policies()[ME]
-        house = House(ME, keys, Guard(policy, URL), lambda: NOW)
-        wire = Wire(GatewayLink(url=URL), party=ME, key=SigningKey(bytes(32)))
-        wire.answers = {}
-        wire._greeting = Greeting("gw", URL, GATEWAY_KEY.public, "gw/log", {"country": "DE"}, "instance", NOW, 1 << 22, 25.0)
-        (folder / "party.toml").write_text(party_toml(ME, SecretReference.parse("env:UNUSED")))
-        federation = Federation("demo", house, store, wire, Datasets(load(folder / "party.toml"), policy.policy), folder)
-        math = StudyMath.of(TERMS, FOUND.proposal, StudyKeys(MEMBERS_KEY, GRAPH_SEED))
-        row = StudyRow(
-            study=SHARED.id,
-            federation="demo",
-            state=StudyState.RUNNING,
-            proposal=FOUND.proposal.sign(key_of(ME)).dump().decode(),
-            members="[]",
-            agreement=AGREEMENT.envelope.dump().decode(),
-        )
-        await store.apply("demo", Change(study=row))
-        outbox = Outbox("demo", wire, store, house.clock)
-        run = StudyRun(math, Standing(AGREEMENT, policy.digest, DATASET), house, store, outbox, wire, _computing(math), folder)
-        await run.load(lambda _: None)
-        federation.runs[SHARED.id] = run
-        try:
-            await work(Scene(federation, run, store, wire))
-        finally:
-            await federation.close()
-            await database.close()
+        async with at_home(folder) as home:
+            wire = Wire(GatewayLink(url=URL), party=ME, key=SigningKey(bytes(32)))
+            wire.answers = {}
+            wire._greeting = Greeting("gw", URL, GATEWAY_KEY.public, "gw/log", {"country": "DE"}, "instance", NOW, 1 << 22, 25.0)
+            (folder / "party.toml").write_text(party_toml(ME, SecretReference.parse("env:UNUSED")))
+            datasets = Datasets(load(folder / "party.toml"), home.policy.policy)
+            federation = Federation("demo", home.house, home.store, wire, datasets, folder)
+            row = StudyRow(
+                study=SHARED.id,
+                federation="demo",
+                state=StudyState.RUNNING,
+                proposal=FOUND.proposal.sign(key_of(ME)).dump().decode(),
+                members="[]",
+                agreement=AGREEMENT.envelope.dump().decode(),
+            )
+            await home.store.apply("demo", Change(study=row))
+            run = await home.run(wire)
+            federation.runs[SHARED.id] = run
+            try:
+                await work(Scene(federation, run, home.store, wire))
+            finally:
+                await federation.close()
 
     asyncio.run(main())
 

@@ -6,44 +6,30 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from parley.demo_policies import DATASET
 from parley.demo_studies import SHARED
 from parley_crypto.keys import SigningKey
-from parley_party import keystore
 from parley_party.client import GatewayClient
-from parley_party.computing import Computing
 from parley_party.config import GatewayLink
-from parley_party.errors import DataError
 from parley_party.fence import Fence, FenceState
-from parley_party.house import House
-from parley_party.outbox import Outbox
 from parley_party.publicstate import StudyMath
 from parley_party.rounds import StudyRun
 from parley_party.store import COPY, PACKAGE, Change, PartyStore
 from parley_party.tables import RoundRow, StudyRow
-from parley_policies.enforcement.guard import Guard, Standing
-from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.members_key import StudyKeys
 from parley_protocol.phases import Event
 from parley_protocol.relays import RoundOpen
 from parley_service.database import Database, migrate, open_engine
-from parley_service.secrets import Secret
 from parley_service.storecopy import copy_store
 
-from tests.demo.demo_samples import TODAY, key_of, negotiate, policies
+from tests.party.lying_gateway import FOUND, ME, NOW, TERMS, URL, at_home
 from tests.simulator import GRAPH_SEED, MEMBERS_KEY
 
-URL = "http://127.0.0.1:1"
-ME = SHARED.sponsor
-NOW = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC).timestamp()
 OLD = 2  # the newest round that the backup knows
-SHARED_KEYS = StudyKeys(MEMBERS_KEY, GRAPH_SEED)
 
 
 class Liar(GatewayClient):
@@ -63,38 +49,17 @@ def restored(
     folder: Path, work: Callable[[StudyRun, PartyStore], Awaitable[None]], *, says: int | None, rows: tuple[RoundRow, ...] = ()
 ) -> None:
     async def main() -> None:
-        engine = open_engine(folder / "party.db")
-        migrate(engine, PACKAGE)
-        database = Database(engine)
-        store = PartyStore(database)
-        made = keystore.create(folder / "keys", Secret("passphrase"), n=16)
-        keys = keystore.PartyKeys(key_of(ME), made.authentication, made.witness, made.storage)
-        policy = policies()[ME]
-        house = House(ME, keys, Guard(policy, URL), lambda: NOW)
-        client = Liar(GatewayLink(url=URL), party=ME, key=SigningKey(bytes(32)))
-        client.says = says
-        found = negotiate(SHARED)
-        signed = (acceptance(found.terms, key_of(member.party)) for member in found.terms.members)
-        agreement = Agreement.load(assemble(found.terms, signed))
-        math = StudyMath.of(found.terms, found.proposal, SHARED_KEYS)
-        for row in rows:
-            await store.apply("demo", Change(round=row))
-        await store.apply("demo", Change(fence=Fence(SHARED.id, FenceState.RESTORED, OLD, NOW)))
-        standing = Standing(agreement, policy.digest, DATASET)
-        run = StudyRun(math, standing, house, store, Outbox("demo", client, store, house.clock), client, computing(math), folder)
-        await run.load(lambda _: None)
-        await work(run, store)
-        await run.close()
-        await database.close()
+        async with at_home(folder) as home:
+            client = Liar(GatewayLink(url=URL), party=ME, key=SigningKey(bytes(32)))
+            client.says = says
+            for row in rows:
+                await home.store.apply("demo", Change(round=row))
+            await home.store.apply("demo", Change(fence=Fence(SHARED.id, FenceState.RESTORED, OLD, NOW)))
+            run = await home.run(client)
+            await work(run, home.store)
+            await run.close()
 
     asyncio.run(main())
-
-
-def computing(math: StudyMath) -> Computing:
-    async def no_data() -> Any:  # noqa: ANN401 - nothing comes back
-        raise DataError("data", wanted="a trainer", got="none in this test")
-
-    return Computing(math, ME, no_data, people=100_000)
 
 
 def offered(run: StudyRun, number: int) -> RoundOpen:
@@ -147,8 +112,7 @@ def test_a_later_round_goes_on_only_with_enough_answers_to_the_new_keys(
 
 
 def test_the_base_version_of_a_lost_round_enters_no_other(tmp_path: Path) -> None:
-    found = negotiate(SHARED)
-    math = StudyMath.of(found.terms, found.proposal, SHARED_KEYS)
+    math = StudyMath.of(TERMS, FOUND.proposal, StudyKeys(MEMBERS_KEY, GRAPH_SEED))
     base = math.base(math.first())
     lost = RoundRow(
         study=SHARED.id, number=OLD, step=0, base=base, parameters="", entered="{}", seed=b"", sealed=True, outcome="lost", opened_at=NOW
