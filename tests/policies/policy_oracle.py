@@ -9,14 +9,23 @@ wrong with a whole outcome: every cohort for every member, and the cohorts besid
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 EU = set("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())  # noqa: SIM905 - read as one line
+TABLE = (Path(__file__).parents[2] / "policies" / "taxonomy.tsv").read_text(encoding="utf-8")
+TERMS: dict[str, list[str]] = {  # typed by people, before anything is made of it: a term -> what is next broader
+    row[1]: [] if row[3] == "-" else row[3].split() for row in (line.split("\t") for line in TABLE.splitlines()) if row[0] == "term"
+}
 GROUPS = {"EU": EU, "EEA": EU | {"IS", "LI", "NO"}}
 Table = Mapping[str, Any]
 
@@ -48,11 +57,36 @@ def colluders_of(policy: Table) -> int:
     return int(policy["schemes"]["colluding_parties_survived"])
 
 
-def phantoms(policy: Table, parties: Collection[str], directory: Mapping[str, Table]) -> int:
+def phantoms(policy: Table, parties: Collection[str], directory: Mapping[str, Table], today: date = date.min) -> int:
     if policy["peers"].get("trust") == "first-use":
         return 0
-    me, pins = policy["identity"]["party"], policy["peers"].get("fingerprints", {})
-    return sum(1 for party in parties if party != me and pins.get(party) != fingerprint(directory[party]["identity"]))
+    me, peers = policy["identity"]["party"], policy["peers"]
+    pinned = {party for party in parties if peers.get("fingerprints", {}).get(party) == fingerprint(directory[party]["identity"])}
+    others = (directory[party] for party in parties if party != me and party not in pinned)
+    return sum(1 for member in others if not any(vouches(text, member, peers, today) for text in member.get("credentials", ())))
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def vouches(text: str, member: Table, peers: Table, today: date) -> bool:
+    """Whether a credential is in force, names exactly this member, and one of the issuers that a policy names signed it, alone."""
+    try:
+        envelope = json.loads(text)
+        payload = b64decode(envelope["payload"])
+        said, (signature,), kind = json.loads(payload), envelope["signatures"], envelope["payloadType"].encode()
+        signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(said["issuer"])).verify(b64decode(signature["sig"]), signed)
+    except (ValueError, LookupError, TypeError, AttributeError, InvalidSignature):
+        return False
+    facts = {name: member[name] for name in ("party", "legal_name", "party_class", "country")}
+    wanted = {**facts, "identity": fingerprint(member["identity"]), "issuer": said["issuer"], "valid_until": said["valid_until"]}
+    if (said, kind) != (wanted, b"application/vnd.parley.credential.v1+json"):
+        return False
+    issuer = fingerprint(said["issuer"])
+    canonical = (_canonical(said), _canonical(envelope)) == (payload.decode(), text)
+    return canonical and signature["keyid"] == issuer in peers.get("issuers", ()) and today <= date.fromisoformat(said["valid_until"])
 
 
 def permits_peer(policy: Table, member: Table) -> bool:
@@ -139,11 +173,26 @@ def validity_rules(policy: Table, today: date, until: date | None) -> Iterator[s
 
 def purpose_rules(policy: Table, proposal: Table) -> Iterator[str]:
     purpose, asked = policy["purpose"], proposal["purpose"]
-    if not set(asked["uses"]) <= set(purpose["granted"]) or (set(asked["uses"]) | set(asked["disease"])) & set(purpose["prohibited"]):
+    if any(not broader(use) & set(purpose["granted"]) for use in asked["uses"]):
         yield "purpose"
+    prohibited = set(purpose["prohibited"])
+    if any(prohibited & broader(part) for use in (*asked["uses"], *asked["disease"]) for part in narrower(use)):
+        yield "prohibited"
     known = set(purpose.get("diseases", ()))
-    if (known and not asked["disease"]) or not set(asked["disease"]) <= (known or set(asked["disease"])):
+    if known and (not asked["disease"] or any(not broader(disease) & known for disease in asked["disease"])):
         yield "disease"
+
+
+def broader(term: str) -> set[str]:
+    """Return a term and all that is broader, one step after the other."""
+    found = {term}
+    while more := {parent for each in found for parent in TERMS.get(each, ())} - found:
+        found |= more
+    return found
+
+
+def narrower(term: str) -> set[str]:
+    return {term} | {other for other in TERMS if term in broader(other)}
 
 
 def gateway_rules(policy: Table, gateway: Table) -> Iterator[str]:

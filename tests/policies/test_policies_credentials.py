@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from parley_policies.negotiation.members import is_counted, uncounted
 from parley_policies.negotiation.terms import MAX_CREDENTIAL_CHARACTERS, Terms
 
 from tests.policies.credential_samples import ISSUER, UNTIL, credential_of
+from tests.policies.policy_oracle import phantoms
 from tests.policies.policy_samples import IDS, TODAY, Federation, changed, key_of, member_of
 
 OTHER = SigningKey(b"nobody's".ljust(32, b"."))
@@ -125,6 +126,17 @@ def test_a_key_signs_only_as_itself() -> None:
 
 def test_a_policy_of_issuers_is_upheld() -> None:
     assert unsupported_clauses(policy_of()) == ()
+
+
+@given(
+    st.lists(st.sampled_from([*WORTHLESS.values(), GOOD]), max_size=3).map(tuple),
+    st.sampled_from([TODAY, UNTIL, UNTIL + timedelta(days=1)]),
+)
+def test_an_independent_judge_agrees(shown: tuple[str, ...], today: date) -> None:
+    policy = policy_of()
+    directory = {"b-clinic": {**asdict(MEMBER), "credentials": shown}}
+    judged = phantoms(policy.model_dump(), ["b-clinic"], directory, today)
+    assert judged == len(uncounted(policy, [replace(MEMBER, credentials=shown)], today))
 
 
 # in a negotiation

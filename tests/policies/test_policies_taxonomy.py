@@ -14,6 +14,7 @@ from parley_policies.negotiation.clauses import check_purpose
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.taxonomy.taxonomy import SCHEMA, Taxonomy, content_digest
 
+from tests.policies.policy_oracle import purpose_rules
 from tests.policies.policy_samples import IDS, Federation, changed
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ FEDERATION = Federation.of(IDS[:3])
 POLICY = FEDERATION.policy("a-clinic").policy
 some = st.sampled_from(TERMS + UNKNOWN)
 several = st.lists(some, max_size=4, unique=True).map(tuple)
+diseases = st.sampled_from([term for term in TERMS if term.startswith("MONDO:")])
 purposes = st.sampled_from([term for term in TERMS if not term.startswith("MONDO:")] + UNKNOWN)
 
 
@@ -196,6 +198,24 @@ def test_a_purpose_that_includes_a_part_of_a_prohibited_one_is_refused() -> None
     assert (
         refused.got == "dpv:ResearchAndDevelopment (Research and Development), which includes dpv:CommercialResearch (Commercial Research)"
     )
+
+
+@given(
+    st.lists(purposes, min_size=1, max_size=2, unique=True).map(tuple), several, several, several, st.lists(diseases, max_size=2).map(tuple)
+)
+def test_an_independent_judge_agrees(
+    uses: tuple[str, ...], granted: tuple[str, ...], prohibited: tuple[str, ...], known: tuple[str, ...], asked: tuple[str, ...]
+) -> None:
+    purpose = {"granted": (*granted, *uses[:1]), "prohibited": prohibited, "diseases": known}
+    policy = POLICY.model_copy(update={"purpose": POLICY.purpose.model_copy(update=purpose)})
+    proposal = changed(FEDERATION.proposal, purpose={"uses": uses, "disease": asked or ("MONDO:0005252",)})
+    broken = list(purpose_rules({"purpose": purpose}, proposal.model_dump()))
+    try:
+        check_purpose(policy, proposal)
+    except Refused:
+        assert broken
+    else:
+        assert not broken
 
 
 @given(several, several, purposes)
