@@ -56,7 +56,7 @@ DEMANDING: Final[Mapping[str, Any]] = MappingProxyType(
         },
         "disclosure": {"own_metrics": "sum-only"},
         "robustness": {"least": "R2"},
-        "approval": {"policy": ["role:privacy-officer"], "agreement": ["role:privacy-officer"]},
+        "approval": {"policy": [], "agreement": []},
     }
 )
 
@@ -93,8 +93,6 @@ WORKS: Final[Mapping[str, str]] = MappingProxyType(
         "sharing.fraction_a_round": "1.0",
         "disclosure.own_metrics": '"none"',
         "robustness.least": '"R0"',
-        "approval.policy": "[]",
-        "approval.agreement": "[]",
     }
 )
 
@@ -116,7 +114,6 @@ IDLE: Final[Mapping[str, str]] = MappingProxyType(
         "retention.sealed_updates": "the gateway deletes a closed round's sealed updates when the next one closes, and the last "
         "ones a day after the study's end, which keeps both values",
         "retention.legal_hold": "nothing at a party expires by itself in this version",
-        "approval.loosening_needs_all": "people's signatures are not collected in this version",
     }
 )
 

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from parley_protocol.problems import Problem, Slug
 from parley_service.config import HomeKind
+from parley_service.sealedfile import write_atomic
 
+from parley import agreement_people
+from parley.agreement_people import matching, plain, waiting
 from parley.output import Facts, Table, View
 from parley.session import Session, UsageError, session_of
 from parley.words import short, span
 
 if TYPE_CHECKING:
+    from parley_party.approving import Waiting
     from parley_policies.negotiation.agreement import Agreement
     from parley_policies.negotiation.terms import Terms
 
@@ -33,20 +38,39 @@ _DIGITS: Final = 8  # of a digest, at least
 
 @app.command("list")
 def list_agreements(context: typer.Context) -> None:
-    """List the agreements that this service knows."""
+    """List the agreements that this service knows, and the terms that wait for people's approval."""
     session = session_of(context)
     found = [
         {"study": study, "digest": agreement.digest, "members": [member.party for member in agreement.terms.members], "state": state}
         for study, state, agreement in _all(session)
     ]
+    held = [plain(each) for each in waiting(session)]
     rows = [(each["study"], each["state"], ", ".join(each["members"]), short(str(each["digest"]))) for each in found]
-    session.out.result({"agreements": found}, Table(("study", "state", "members", "digest"), rows) if rows else "no agreements yet")
+    asked = [(each["study"], ", ".join(each["members"]), short(each["digest"]), ", ".join(each["lacking"])) for each in held]
+    session.out.result(
+        {"agreements": found, "waiting": held},
+        Table(("study", "state", "members", "digest"), rows) if rows else "no agreements yet",
+        *([Table(("study", "members", "digest", "waits for"), asked, title="Terms that wait for approval here:")] if asked else []),
+    )
 
 
 @app.command()
-def show(context: typer.Context, agreement: AgreementName) -> None:
-    """Show what was agreed: members, protection, shared parts, rounds. The whole is in --json."""
+def show(
+    context: typer.Context,
+    agreement: AgreementName,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Write the terms to this file, to be approved on another machine.")] = None,
+) -> None:
+    """Show what was agreed, or waits for approval: members, protection, shared parts, rounds. The whole is in --json."""
     session = session_of(context)
+    held = matching(waiting(session), agreement)
+    terms = held[0].terms if held else _one(session, agreement)[2].terms
+    if out is not None:
+        write_atomic(out, terms.canonical())
+        session.out.progress(f"wrote the terms to {out}")
+    if held:
+        _show_waiting(session, held[0])
+        return
     study, state, found = _one(session, agreement)
     plain = {
         "study": study,
@@ -55,16 +79,22 @@ def show(context: typer.Context, agreement: AgreementName) -> None:
         "terms": found.terms.model_dump(mode="json"),
         "envelope": found.envelope.dump().decode(),
     }
-    session.out.result(plain, *_views(state, found))
+    session.out.result(plain, *_views(state, found.terms))
 
 
-def _views(state: str, found: Agreement) -> list[View]:
-    terms = found.terms
+def _show_waiting(session: Session, held: Waiting) -> None:
+    said = [(role, word.decision.value, word.reason) for role, word in held.said.by_role.items()]
+    said += [(role, "is asked", "") for role in held.said.lacking]
+    views = _views("waits for approval here", held.terms)
+    session.out.result({**plain(held), "terms": held.terms.model_dump(mode="json")}, *views, Table(("role", "said", "reason"), said))
+
+
+def _views(state: str, terms: Terms) -> list[View]:
     timing = terms.timing
     facts = {
         "study": terms.study,
         "state": state,
-        "agreement digest": found.digest,
+        "agreement digest": terms.digest(),
         "proposal digest": terms.proposal_digest,
         "purpose": ", ".join(terms.purpose),
         "gateway": f"{terms.gateway.id}, operated by {terms.gateway.operator} ({', '.join(terms.gateway.countries)})",
@@ -190,3 +220,7 @@ def _one(session: Session, name: str) -> tuple[str, str, Agreement]:
             f"agreement {name!r}", problem=Slug.NOT_FOUND, wanted=f"one of: {wanted}", got=got, do="See parley agreement list."
         )
     return found[0]
+
+
+for _verb in (agreement_people.approve, agreement_people.refuse):
+    app.command()(_verb)

@@ -114,19 +114,29 @@ def check_party_home(config: PartyConfig) -> Iterator[Verdict]:
 
 
 def _policy(config: PartyConfig) -> Verdict:
+    from parley_party.activation import differs, history  # noqa: PLC0415
     from parley_party.reading import read_policy  # noqa: PLC0415
     from parley_policies.model.unsupported import unsupported_clauses  # noqa: PLC0415
     from parley_policies.negotiation.clauses import check_in_force  # noqa: PLC0415
 
     try:
-        found = read_policy(config)
+        known = history(config)
+        found = known[-1].activated.file if known else read_policy(config)
         check_in_force(found.policy, datetime.now(UTC).date())
     except (PolicyInvalid, Refused) as error:
         return failed("policy", problem_of(error, outward=False))
+    except ProblemError as error:
+        return failed_by("policy", error)
     unsupported = unsupported_clauses(found.policy)
     if unsupported:
         clauses = ", ".join(item.clause for item in unsupported)
         return doubt("policy", f"this version cannot uphold {clauses}: every study is refused", "See parley policy check.")
+    if known and differs(config, found.digest):
+        says = f"{config.party.policy.name} is not what is in force, which is version {found.policy.identity.version}"
+        return doubt("policy", says, "Activate it (parley policy activate), or put the file back.")
+    if not known and found.policy.approval.policy:
+        roles = ", ".join(found.policy.approval.policy)
+        return doubt("policy", f"not in force: {roles} must sign it first", "parley policy sign, then parley policy activate.")
     return good("policy", f"version {found.policy.identity.version}, in force until {found.policy.identity.valid_until}")
 
 

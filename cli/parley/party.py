@@ -113,10 +113,10 @@ def join(
 ) -> None:
     """Answer an invite: prove our keys to the gateway, and write the federation into party.toml."""
     from parley_party import keystore  # noqa: PLC0415
+    from parley_party.activation import policy_here  # noqa: PLC0415
     from parley_party.config import load  # noqa: PLC0415
     from parley_party.enrolment import JoinPlan, check_invite, federation_name, read_credentials, read_invite  # noqa: PLC0415
     from parley_party.enrolment import join as join_federation  # noqa: PLC0415
-    from parley_party.reading import read_policy  # noqa: PLC0415
 
     session = session_of(context)
     config = load(session.home(HomeKind.PARTY).file)
@@ -124,7 +124,7 @@ def join(
     called = name or federation_name(invited.gateway.id, config.gateways)
     plan = JoinPlan(called, proxy, ca_file, fingerprint, read_credentials(credential or ()))
     check_invite(config, invited, plan, now=time.time())  # before a passphrase is asked for
-    policy = read_policy(config)
+    policy = policy_here(config)
     keys = keystore.load(config.keys.dir, config.keys.passphrase.read(config.folder, session.environ))
     session.out.progress(f"joining {invited.gateway.id} at {invited.gateway.url}")
     joined = asyncio.run(join_federation(config, keys, policy, invited, plan, now=time.time()))
@@ -232,12 +232,14 @@ def status(
 def _stored_status(config: PartyConfig) -> dict[str, Any]:
     """Return what the running service would answer, from the files and the store of a stopped one."""
     from parley_party import reading  # noqa: PLC0415
+    from parley_party.activation import history  # noqa: PLC0415
+    from parley_party.verbs import policy_status  # noqa: PLC0415
 
-    policy = reading.read_policy(config)
+    in_force = history(config)
     known = reading.studies(config) if reading.store_path(config).is_file() else ()
     return {
         "party": config.party.id,
-        "policy": {"version": policy.policy.identity.version, "sha256": policy.digest},
+        "policy": policy_status(config, in_force[-1].activated) if in_force else None,
         "federations": [{"name": name, "url": link.url, "connected": False} for name, link in config.gateways.items()],
         "studies": [
             {
@@ -259,7 +261,7 @@ def _status_views(status: dict[str, Any]) -> tuple[View, ...]:
     facts = {
         "party": status["party"],
         "service": "running" if status["running"] else "stopped",
-        "policy": f"version {policy['version']}, sha256:{short(policy['sha256'])}",
+        "policy": "none in force yet" if policy is None else _policy_says(policy),
     }
     federations = [(item["name"], item["url"], "connected" if item["connected"] else "not connected") for item in status["federations"]]
     studies = [
@@ -271,6 +273,17 @@ def _status_views(status: dict[str, Any]) -> tuple[View, ...]:
     if studies:
         views.append(Table(("study", "state", "rounds", "open round", "reason"), studies))
     return tuple(views)
+
+
+def _policy_says(policy: dict[str, Any]) -> str:
+    match policy["file_differs"]:
+        case None:
+            file = "; the policy file cannot be read"
+        case True:
+            file = "; the policy file is another: it changes nothing until parley policy activate"
+        case _:
+            file = ""
+    return f"version {policy['version']}, sha256:{short(policy['sha256'])}{file}"
 
 
 def _round(current: dict[str, Any] | None) -> str:

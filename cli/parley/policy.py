@@ -30,6 +30,7 @@ from parley_service.config import HomeKind
 from parley_service.errors import ConfigError
 from parley_service.sealedfile import write_atomic
 
+from parley import policy_people
 from parley.output import Facts, Table, as_cell
 from parley.policy_try import try_policies
 from parley.session import Session, UsageError, session_of
@@ -285,3 +286,7 @@ def _counted(clauses: Counter[str]) -> str:
 
 def _today() -> date:
     return datetime.now(UTC).date()
+
+
+for _verb in (policy_people.key, policy_people.sign, policy_people.activate, policy_people.history):
+    app.command()(_verb)

@@ -228,14 +228,14 @@ def explain(context: typer.Context, study: StudyName) -> None:
         found = session.call("study.explain", {"study": study})
         session.out.result(found, *by_topic([tuple(row) for row in found["rows"]]))
         return
+    from parley_party.activation import policy_here  # noqa: PLC0415
     from parley_party.config import load  # noqa: PLC0415
     from parley_party.explaining import explain_to  # noqa: PLC0415
-    from parley_party.reading import read_policy  # noqa: PLC0415
     from parley_party.reading import study as read_study  # noqa: PLC0415
 
     config = load(session.home().file)
     view = read_study(config, study)
-    loosened = _loosened(view, read_policy(config))
+    loosened = _loosened(view, policy_here(config))
     plain = _brief(view) | {"could_be_loosened": [asdict(each) for each in loosened]}
     rows = [("could be loosened", each.clause, each.says()) for each in loosened]
     if view.agreement is None or view.offer is None:

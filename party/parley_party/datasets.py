@@ -41,6 +41,10 @@ class Datasets:
         self._policy = policy
         self._early: dict[str, tuple[TrainerClient, TrainerRows]] = {}  # started for an offer, waiting for its study
 
+    def take_up(self, policy: PrivacyPolicy) -> None:
+        """From here on another policy says which datasets may be used."""
+        self._policy = policy
+
     async def choose(self, proposal: Proposal) -> Chosen:
         """Return the first dataset that serves; Refused or DataError says what each one lacks."""
         lacking = []

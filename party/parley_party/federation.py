@@ -16,6 +16,8 @@ from typing import Any, Final
 from parley_crypto.errors import CryptoError
 from parley_crypto.signing import Envelope
 from parley_learning.errors import LearningError
+from parley_policies.approvals.activation import Activated
+from parley_policies.approvals.statements import AgreementApproval
 from parley_policies.enforcement.guard import Leaving, Standing
 from parley_policies.errors import PolicyError
 from parley_policies.negotiation.agreement import Agreement
@@ -52,6 +54,7 @@ from parley_protocol.relays import (
 )
 from parley_service.logs import get_log
 
+from parley_party.approving import WAITS
 from parley_party.client import GatewayClient, Message
 from parley_party.computing import Computing
 from parley_party.datasets import Datasets
@@ -92,6 +95,7 @@ class Federation:
         self._came: list[Message] = []  # what the answer to our last message brought
         self._seen = SeenLog(house.keys.identity.public, "", 0, "")  # replaced by the gateway's own when it is greeted
         self.connected = False
+        self._loaded = False
 
     def gateway_terms(self) -> GatewayTerms:
         """Return the gateway as it declares itself, for the policy to judge; RemoteProtocolError if what it says is no declaration."""
@@ -115,13 +119,13 @@ class Federation:
     async def run(self) -> None:
         """Serve this federation until cancelled."""
         pause = RETRY_SECONDS
-        loaded = False
         while True:
             try:
-                if not loaded:
+                if not self._loaded:
                     await self.client.greet()
-                    await self._load()
-                    loaded = True
+                    async with self._lock:
+                        await self._load()
+                        self._loaded = True
                 await self._outbox.flush()
                 await self._read_once()
                 pause, self.connected = RETRY_SECONDS, True
@@ -148,6 +152,30 @@ class Federation:
         except (GatewayUnreachableError, GatewayRefusedError) as error:
             _LOG.warning("not sent yet", federation=self.name, reason=str(error))
 
+    async def approve(self, row: StudyRow, text: str) -> AgreementApproval:
+        """Take a role's word on terms that wait here, and send what follows from it."""
+        async with self._lock:
+            said = await self.negotiation.approving.say(row, text)
+        await self.send()
+        return said
+
+    async def take_up(self, active: Activated, announcement: Change) -> None:
+        """Ask another policy from here on, say so in the log, and decide anew on what waits for people."""
+        async with self._lock:
+            self._house.take_up(active)
+            await self._outbox.apply(announcement)
+            if self._loaded:
+                for row in await self._store.studies(self.name):
+                    await self._decide_anew(row)
+        await self.send()
+
+    async def _decide_anew(self, row: StudyRow) -> None:
+        """Decide on terms that wait here for people, whose word or whose roles may have changed."""
+        try:
+            await self.negotiation.resume(row)
+        except _BROKEN as error:
+            _LOG.warning("terms that wait", federation=self.name, study=row.study, reason=str(error))
+
     async def close(self) -> None:
         """Stop computing and sending; what waits stays in the store."""
         for task in self._tasks:
@@ -164,6 +192,8 @@ class Federation:
         for row in await self._store.studies(self.name):
             if row.agreement and StudyState(row.state) not in ENDED:
                 await self._take_up(row)
+            elif row.state == WAITS:
+                await self._decide_anew(row)
             elif row.state == StudyState.FINISHED and not row.result:
                 await self._take_up(row)
                 self._spawn(self._keep_result(row.study))

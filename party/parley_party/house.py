@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from parley_policies.approvals.activation import Activated
 from parley_policies.enforcement.guard import Guard, Leaving, Standing, Verdict
 from parley_policies.negotiation.members import Member, is_counted
 from parley_policies.negotiation.terms import MemberTerms, StepTerms, Terms
@@ -28,14 +29,18 @@ _ANSWERS: Final[dict[str, tuple[Leaving, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class House:
-    """One party in one federation."""
+    """One party in one federation. `guard` is replaced when another policy comes into force: ask it anew each time."""
 
     me: str
     keys: PartyKeys
     guard: Guard
     clock: Callable[[], float]  # unix seconds
+
+    def take_up(self, active: Activated) -> None:
+        """From here on the guard asks another policy."""
+        self.guard = Guard(active.file, self.guard.gateway_url, active.holders)
 
     def now(self) -> datetime:
         """Return the present time in UTC."""

@@ -38,10 +38,16 @@ async def accepted_terms(store: PartyStore, study: str) -> str | None:
     return None
 
 
+async def held_terms(store: PartyStore, row: StudyRow) -> str | None:
+    """Return the digest of the terms of a study that wait here for people's approval; None if none do."""
+    held = await store.held_terms(row.study) if row.state == StudyState.AGREED else None
+    return None if held is None else Terms.parse(held.terms.encode()).digest()
+
+
 async def offer_for(store: PartyStore, terms: Terms) -> StudyRow | None:
     """Return the record with the offer that `terms` are an answer to; None if it was answered already, by these terms or by an end.
 
-    StudyError if this party knows no such proposal, RemoteProtocolError if it has signed other terms of it.
+    StudyError if this party knows no such proposal, RemoteProtocolError if it has signed other terms of it, or holds them for its people.
     """
     ids = studies_of(proposal_id_of(terms.study))
     rows = [row for study in ids if (row := await store.study(study)) is not None]
@@ -49,11 +55,12 @@ async def offer_for(store: PartyStore, terms: Terms) -> StudyRow | None:
         raise StudyError(f"study {terms.study!r}", wanted="a study that this party knows", got="none of that id", do="parley study list")
     for row in rows:
         signed = await accepted_terms(store, row.study)
-        if signed is not None and signed != terms.digest():
+        answered = signed or await held_terms(store, row)
+        if answered is not None and answered != terms.digest():
             raise RemoteProtocolError(
-                f"study {terms.study}: this party signed other terms of the same proposal",
+                f"study {terms.study}: this party {'holds' if signed is None else 'signed'} other terms of the same proposal",
                 problem=Slug.CONFLICT,
-                wanted=f"those of {row.study}, {signed}",
+                wanted=f"those of {row.study}, {answered}",
                 got=terms.digest(),
             )
     return next((row for row in rows if row.state == StudyState.OFFERED), None)

@@ -126,14 +126,19 @@ def read(config: PartyConfig, question: Callable[[PartyStore], Awaitable[T]], no
     return asyncio.run(ask())
 
 
-def read_policy(config: PartyConfig) -> PolicyFile:
-    """Return the policy that party.toml names; PolicyInvalid if it is missing, broken, or another party's."""
+def policy_bytes(config: PartyConfig) -> bytes:
+    """Return the bytes of the policy file that party.toml names; PolicyInvalid if it cannot be read."""
     path = config.party.policy
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise PolicyInvalid(str(path), Fault("file", "a readable policy", error.strerror or "an error")) from error
-    policy = load_policy(raw, path.name)
+
+
+def read_policy(config: PartyConfig) -> PolicyFile:
+    """Return the policy file that party.toml names, in force or not; PolicyInvalid if it is missing, broken, or another party's."""
+    path = config.party.policy
+    policy = load_policy(policy_bytes(config), path.name)
     if policy.policy.party != config.party.id:
         raise PolicyInvalid(path.name, Fault("identity.party", config.party.id, policy.policy.party))
     return policy

@@ -19,11 +19,14 @@ from sqlmodel import Session, col, select
 
 from parley_party.fence import Fence, FenceState
 from parley_party.tables import (
+    ActivationRow,
+    ApprovalRow,
     CertificateRow,
     EgressRow,
     EvidenceRow,
     FederationRow,
     FenceRow,
+    HeldTermsRow,
     KnownMemberRow,
     OutboxRow,
     PartyTable,
@@ -67,6 +70,11 @@ COPY: Final = CopyRules(
         "DELETE FROM outbox WHERE number != 0",
     ),
     carry=(
+        # A policy that was tightened after the backup stays in force: a backup is no way back to an older version. Only whole histories
+        # are taken along, and only longer ones that begin as the backup's does.
+        """INSERT INTO activations SELECT * FROM old.activations WHERE number > (SELECT coalesce(max(number), 0) FROM activations)
+        AND NOT EXISTS (SELECT 1 FROM activations AS mine LEFT JOIN old.activations AS theirs ON theirs.number = mine.number
+            WHERE theirs.policy IS NOT mine.policy OR theirs.approvals IS NOT mine.approvals)""",
         "UPDATE fences SET round = max(round, coalesce((SELECT max(number) FROM old.rounds WHERE old.rounds.study = fences.study), 0))",
     ),
 )
@@ -133,6 +141,7 @@ class Change:
     forget_events_of: tuple[str, int] | None = None
     fence: Fence | None = None
     sent: Sequence[Sent] = ()
+    held: HeldTermsRow | None = None
 
 
 class PartyStore:
@@ -156,6 +165,30 @@ class PartyStore:
             return LogView(row.cursor, row.log_size, row.log_root) if row else LogView(0, 0, "")
 
         return await self._database.run(read)
+
+    async def activate(self, row: ActivationRow) -> None:
+        """Write down, durably, that a policy is in force from here on. What was in force before is kept, and never overwritten."""
+
+        def write(session: Session) -> None:
+            session.connection().execute(insert(PartyTable.metadata.tables["activations"]), [_values(row)])
+
+        await self._database.run(write)
+
+    async def activations(self) -> list[ActivationRow]:
+        """Return every policy that came into force here, the one in force last."""
+        return await self._all(select(ActivationRow).order_by(col(ActivationRow.number)))
+
+    async def held_terms(self, study: str) -> HeldTermsRow | None:
+        """Return the terms of a study that this party's people were asked to approve."""
+        return await self._database.run(lambda session: session.get(HeldTermsRow, study))
+
+    async def approve(self, row: ApprovalRow) -> None:
+        """Write down, durably, what a role said to terms, in place of what it said before."""
+        await self._database.run(lambda session: _put(session, [row]))
+
+    async def approvals(self, terms: str) -> list[ApprovalRow]:
+        """Return what roles said to the terms of that digest."""
+        return await self._all(select(ApprovalRow).where(ApprovalRow.terms == terms).order_by(col(ApprovalRow.role)))
 
     async def studies(self, federation: str | None = None) -> list[StudyRow]:
         """Return all studies (of a federation), by id."""
@@ -248,7 +281,7 @@ class PartyStore:
 def _apply(session: Session, federation: str, change: Change) -> list[Outgoing]:
     _apply_federation(session, federation, change)
     _apply_sent(session, federation, change.sent)
-    for row in (change.study, change.ended, change.round, change.version, change.certificate):
+    for row in (change.study, change.ended, change.round, change.version, change.certificate, change.held):
         if row is not None:
             _put(session, [row])
     _put(session, change.registered)

@@ -49,6 +49,7 @@ from parley_protocol.records import StudyChange, StudyEvent
 from parley_protocol.relays import Post
 from parley_service.logs import get_log
 
+from parley_party.approving import WAITS, Approving
 from parley_party.datasets import Datasets
 from parley_party.errors import PartyError, StudyError
 from parley_party.house import House
@@ -87,6 +88,7 @@ class Negotiation:
         self._outbox = outbox
         self._datasets = datasets
         self._gateway = gateway
+        self.approving: Final = Approving(house, store, self.resume)
 
     # what this party starts
 
@@ -218,28 +220,48 @@ class Negotiation:
         if row is None:
             await self._outbox.apply(change)  # they came before, or after the end
             return
-        proposal, members = await self._seen(row)
         if row.study != study:
             row, ended = moved(row, study, self._house.keys.storage, self._house.clock()), row
+        await self._decide(row, terms, change, ended)
+
+    async def resume(self, row: StudyRow) -> None:
+        """Decide anew on the terms of a study that wait here for people; nothing happens where none do."""
+        if row.state == WAITS:
+            await self._decide(row, await self.approving.waiting(row), Change(), None)
+
+    async def _decide(self, row: StudyRow, terms: Terms, change: Change, ended: StudyRow | None) -> None:
+        """Sign terms, refuse them, or hold them until this party's people have approved them; written down before anything leaves."""
+        guard, study, now = self._house.guard, terms.study, self._house.now()
+        came = () if row.state == WAITS else (Move.TERMS,)
+        proposal, members = await self._seen(row)
+        said = await self.approving.said(terms)
+        held, answers = None, []
         try:
-            self._house.guard.check_send(Leaving.ACCEPTANCE, study=study, now=self._house.now())
-            check_offered_under(self._house.guard.active, row)
+            check_offered_under(guard.active, row)
             offer = Offer.parse(load_envelope(row.offer, "our offer").payload)
-            check_terms(self._house.guard.policy, terms, proposal, offer, members, today=self._house.now().date())
+            check_terms(guard.policy, terms, proposal, offer, members, today=now.date())
+            if not said.waits:
+                guard.check_send(Leaving.ACCEPTANCE, study=study, terms=terms, approvals=said.envelopes, now=now)
         except Refused as error:
             _LOG.warning("terms refused", study=study, reason=str(error))
             refusal = Refusal(study=study, terms_digest=terms.digest(), party=self._house.me)
             await self._datasets.discard(proposal.id)
-            self._move(row, Move.TERMS, Move.REFUSE)
+            self._move(row, *came, Move.REFUSE)
             row.reason, row.secrets = f"we refused the terms: {error}", b""
-            answer = self._post(Move.REFUSE, study, self._signed(refusal))
+            answers = [self._post(Move.REFUSE, study, self._signed(refusal))]
             note = self._note(study, "terms refused", {"reason": str(error)})
         else:
-            self._move(row, Move.TERMS, Move.ACCEPT)
-            answer = self._acceptance(terms, secrets_of(row, self._house.keys.storage))
-            note = self._note(study, ACCEPTED, {"terms": terms.digest(), "policy": self._house.guard.active.digest})
+            if said.waits:
+                self._move(row, *came)
+                held = self.approving.held(terms)
+                note = self._note(study, "terms wait for approval", {"terms": terms.digest(), "lacking": said.lacking})
+            else:
+                self._move(row, *came, Move.ACCEPT)
+                answers = [self._acceptance(terms, secrets_of(row, self._house.keys.storage))]
+                accepted = {"terms": terms.digest(), "policy": guard.active.digest, "approved": sorted(said.by_role)}
+                note = self._note(study, ACCEPTED, accepted)
         notes = [note] if ended is None else [*await notes_moved(self._store, ended.study, study), note]
-        await self._outbox.apply(Change(cursor=change.cursor, study=row, ended=ended, outgoing=(answer,), evidence=notes))
+        await self._outbox.apply(Change(cursor=change.cursor, study=row, ended=ended, outgoing=answers, evidence=notes, held=held))
 
     def _move(self, row: StudyRow, *moves: Move) -> None:
         row.state, row.changed_at = require_moves(StudyState(row.state), moves, row.study), self._house.clock()

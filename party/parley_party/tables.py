@@ -38,6 +38,36 @@ class KnownMemberRow(PartyTable, table=True):
     first_seen: float
 
 
+class ActivationRow(PartyTable, table=True):
+    """A policy that came into force here, with the signatures that put it there: what `activation` checks again. Never changed."""
+
+    __tablename__ = "activations"
+    number: int = Field(primary_key=True)  # from 1
+    name: str  # of the file it came from
+    policy: bytes = Field(sa_type=LargeBinary)  # the file's bytes
+    approvals: str  # envelopes, JSON list
+    at: float
+
+
+class HeldTermsRow(PartyTable, table=True):
+    """Terms that this party's service may sign once its people have approved them."""
+
+    __tablename__ = "held_terms"
+    study: str = Field(primary_key=True)
+    terms: str  # canonical JSON
+    at: float
+
+
+class ApprovalRow(PartyTable, table=True):
+    """What a role said to terms, the last word of each. Stays here: it is what this party can show of its people's signatures."""
+
+    __tablename__ = "approvals"
+    terms: str = Field(primary_key=True)  # digest
+    role: str = Field(primary_key=True)
+    envelope: str
+    at: float
+
+
 class StudyRow(PartyTable, table=True):
     """One study, from the proposal on."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from parley_policies.model.loader import PolicyFile
+from parley_policies.approvals.activation import Activated
 from parley_policies.negotiation.agreement import Agreement
 from parley_policies.negotiation.proposal import Proposal
 from parley_policies.negotiation.study_file import load_study
@@ -19,6 +19,7 @@ from parley_protocol.records import StudyChange
 from parley_service.control import Arguments, Verb
 from parley_service.errors import ControlError
 
+from parley_party.activation import PolicyOffice, differs
 from parley_party.config import PartyConfig
 from parley_party.errors import StudyError
 from parley_party.federation import Federation
@@ -26,14 +27,20 @@ from parley_party.store import PartyStore
 from parley_party.tables import StudyRow
 
 FOLLOW_SECONDS: Final = 0.2
+_LONG: Final = frozenset({"toml", "approval"})
+
+Activate = Callable[[bytes, str, Sequence[str]], Awaitable[bool]]
 
 
 class PartyVerbs:
     """The control verbs of one party service."""
 
-    def __init__(self, config: PartyConfig, policy: PolicyFile, store: PartyStore, federations: Mapping[str, Federation]) -> None:
+    def __init__(
+        self, config: PartyConfig, office: PolicyOffice, activate: Activate, store: PartyStore, federations: Mapping[str, Federation]
+    ) -> None:
         self._config = config
-        self._policy = policy
+        self._office = office
+        self._activate = activate
         self._store = store
         self._federations = federations
 
@@ -48,6 +55,8 @@ class PartyVerbs:
             "study.recompute": self._recompute,
             "study.waits": self._waits,
             "study.logs": self._logs,
+            "policy.activate": self._activate_policy,
+            "agreement.approve": self._approve,
         }
 
     async def _status(self, arguments: Arguments) -> dict[str, Any]:
@@ -55,7 +64,7 @@ class PartyVerbs:
         rows = await self._store.studies()
         return {
             "party": self._config.party.id,
-            "policy": {"version": self._policy.policy.identity.version, "sha256": self._policy.digest},
+            "policy": policy_status(self._config, self._office.active),
             "federations": [
                 {"name": name, "url": self._config.gateways[name].url, "connected": item.connected}
                 for name, item in self._federations.items()
@@ -151,6 +160,22 @@ class PartyVerbs:
                 return
             await asyncio.sleep(FOLLOW_SECONDS)
 
+    async def _activate_policy(self, arguments: Arguments) -> dict[str, Any]:
+        _only(arguments, "toml", "name", "approvals")
+        approvals = arguments.get("approvals")
+        if not isinstance(approvals, list) or not all(isinstance(text, str) for text in approvals):
+            raise ControlError("argument approvals", wanted="a list of signed statements", got=type(approvals).__name__)
+        changed = await self._activate(_text(arguments, "toml").encode(), _text(arguments, "name"), approvals)
+        return {"changed": changed, "policy": policy_status(self._config, self._office.active)}
+
+    async def _approve(self, arguments: Arguments) -> dict[str, Any]:
+        _only(arguments, "study", "approval")
+        study = _text(arguments, "study")
+        row, federation = await self._of(study)
+        said = await federation.approve(row, _text(arguments, "approval"))
+        row, _ = await self._of(study)
+        return {"study": study, "role": said.role, "decision": said.decision.value, "state": row.state}
+
     async def _of(self, study: str) -> tuple[StudyRow, Federation]:
         row = await self._store.study(study)
         if row is None:
@@ -164,6 +189,16 @@ class PartyVerbs:
         if not isinstance(name, str) or name not in self._federations:
             raise StudyError("federation", wanted=f"one of {', '.join(self._federations)}", got=str(name), do="Name it with --federation.")
         return self._federations[name]
+
+
+def policy_status(config: PartyConfig, active: Activated) -> dict[str, Any]:
+    """Return what a status says of the policy in force, and whether the file of party.toml is another one (None: it cannot be read)."""
+    return {
+        "version": active.version,
+        "sha256": active.file.digest,
+        "activation": active.number,
+        "file_differs": differs(config, active.file.digest),
+    }
 
 
 async def study_lines(store: PartyStore, study: str) -> list[dict[str, Any]]:
@@ -191,6 +226,6 @@ def _only(arguments: Arguments, *names: str) -> None:
 
 def _text(arguments: Arguments, name: str) -> str:
     value = arguments.get(name)
-    if not isinstance(value, str) or not value or (name != "toml" and len(value) > TEXT_CHARACTERS):
+    if not isinstance(value, str) or not value or (name not in _LONG and len(value) > TEXT_CHARACTERS):
         raise ControlError(f"argument {name}", wanted="a text", got=type(value).__name__)
     return value

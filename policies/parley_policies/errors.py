@@ -10,7 +10,8 @@
     ├── OfferInvalid           an offer that does not belong to the proposal or to whom it speaks for
     ├── AgreementInvalid       an agreement that not all of its members signed
     ├── CredentialInvalid      a credential that does not speak for the party that shows it, or whose issuer is not believed
-    └── TaxonomyInvalid        the packaged taxonomy is not what it was made as
+    ├── TaxonomyInvalid        the packaged taxonomy is not what it was made as
+    └── ApprovalInvalid        a person's signature that is none: by another key or role, or on something else
 
 Every message names the thing, what was wanted, what was got and, where it is not plain, what to do.
 """
@@ -111,3 +112,10 @@ class CredentialInvalid(PolicyError):  # noqa: N818 - as its siblings
 
 class TaxonomyInvalid(PolicyError):  # noqa: N818 - as its siblings
     """A taxonomy that is no order of terms, or whose content is not the one it was made with."""
+
+
+class ApprovalInvalid(PolicyError):  # noqa: N818 - as MalformedError's siblings
+    """A person's signature that does not count: by a key that does not hold the role, on another file or other terms, or for another party.
+
+    A signature that is lacking is `Refused`, by the clause that wants it.
+    """

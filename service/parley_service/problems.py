@@ -16,7 +16,16 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from parley_crypto.errors import CryptoError, EncodingError, MalformedError, VerificationError
-from parley_policies.errors import AgreementInvalid, Conflict, CredentialInvalid, FileInvalid, OfferInvalid, PolicyError, Refused
+from parley_policies.errors import (
+    AgreementInvalid,
+    ApprovalInvalid,
+    Conflict,
+    CredentialInvalid,
+    FileInvalid,
+    OfferInvalid,
+    PolicyError,
+    Refused,
+)
 from parley_protocol.problems import Problem, ProblemError, Slug
 
 KNOWN: Final = (ProblemError, PolicyError, CryptoError, TimeoutError)
@@ -61,7 +70,7 @@ def _policy(error: PolicyError) -> Problem:
         case Conflict():
             parties = f" ({', '.join(error.parties)})" if error.parties else ""
             return Problem(Slug.NO_AGREEMENT, error.field + parties, wanted=error.wanted, got=error.got)
-        case OfferInvalid() | AgreementInvalid() | CredentialInvalid():
+        case OfferInvalid() | AgreementInvalid() | ApprovalInvalid() | CredentialInvalid():
             return Problem(Slug.VERIFICATION_FAILED, str(error))
         case _:
             return Problem(Slug.INTERNAL, str(error))

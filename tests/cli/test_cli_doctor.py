@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,16 @@ def test_each_broken_thing_has_its_verdict(federation: Federation, tmp_path: Pat
     party.write_text(text)
     written = policy.read_text()
     policy.write_text(written.replace("exclusions_required = false", "exclusions_required = true"))
+    assert "policy.toml is not what is in force, which is version 1" in says(result(*doctor), "policy")
+    policy.write_text(policy.read_text().replace("version     = 1", "version     = 2"))
+    result("--home", home, "policy", "activate")
     assert "data.exclusions_required" in says(result(*doctor), "policy")
+    with closing(sqlite3.connect(home / "state" / "party.db")) as store:
+        store.execute("UPDATE activations SET policy = ? WHERE number = 2", (written.encode(),))
+        store.commit()
+    body = run(*doctor, code=12)["result"]
+    assert "activation 2 of policy.toml" in says(body, "policy")
+    (home / "state" / "party.db").unlink()
     policy.write_text(written.replace("valid_from  = 2", "valid_from  = 1"))
     policy.write_text(policy.read_text().replace("valid_until = 2", "valid_until = 1"))
     assert verdicts(run(*doctor, code=4)["result"])["policy"] == "fail"

@@ -81,6 +81,4 @@ def _named_in_source() -> set[str]:
     tree = ast.parse(Path(unsupported.__file__).read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Unsupported"]
     names = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
-    if any(isinstance(call.args[0], ast.JoinedStr) for call in calls):  # f"approval.{name}"
-        names |= {"approval.policy", "approval.agreement"}
     return {str(name) for name in names}

@@ -23,7 +23,7 @@ from tests.simulator import party_key
 def verbs(store: PartyStore) -> PartyVerbs:
     config = SimpleNamespace(party=SimpleNamespace(id="somebody"), gateways={})
     federation = SimpleNamespace(runs={})
-    return PartyVerbs(cast("Any", config), cast("Any", None), store, {"demo": cast("Any", federation)})
+    return PartyVerbs(cast("Any", config), cast("Any", None), cast("Any", None), store, {"demo": cast("Any", federation)})
 
 
 def test_only_the_sponsor_starts_a_study_and_unknown_studies_are_named(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def send(guard: Guard, kind: Leaving, **changes: Any) -> Verdict:  # noqa: ANN40
         "step": 1,
         "round_number": 7,
         "segments": ("trunk", "head:illness"),
+        "terms": AGREEMENT.terms,
         "now": NOW,
     }
     return guard.check_send(kind, **{**arguments, **changes})
@@ -160,7 +161,7 @@ def test_a_party_can_always_leave_and_never_sends_a_metric() -> None:
     for kind in (Leaving.DECLINE, Leaving.REFUSAL, Leaving.STOP, Leaving.WITHDRAWAL):
         assert guard.check_send(kind, study="risk", now=expired).clauses == ()
     for kind in (Leaving.PROPOSAL, Leaving.OFFER, Leaving.ACCEPTANCE, Leaving.START):
-        assert guard.check_send(kind, study="risk", now=NOW).study == "risk"
+        assert guard.check_send(kind, study="risk", terms=AGREEMENT.terms, now=NOW).study == "risk"
         assert refused(guard.check_send, kind, study="risk", now=expired).clause == "identity.valid_until"
     assert refused(guard.check_send, Leaving.METRIC, now=NOW).clause == "disclosure.own_metrics"
     assert guard.check_send(Leaving.ENROLMENT, now=NOW).study == ""

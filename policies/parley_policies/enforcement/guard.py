@@ -14,12 +14,16 @@ policy does: when valid_until passes in mid-round there is no REVEAL (policy.md)
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum, unique
 from typing import Any, assert_never
 
+from parley_crypto.signing import Envelope
+
+from parley_policies.approvals.agreements import approvals_of, check_approved
+from parley_policies.approvals.holders import Holders
 from parley_policies.errors import Refused
 from parley_policies.model.hours import Hours
 from parley_policies.model.loader import PolicyFile
@@ -32,7 +36,7 @@ from parley_policies.negotiation.encoding import upload_mib
 from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import check_proposal
 from parley_policies.negotiation.proposal import Proposal
-from parley_policies.negotiation.terms import GatewayTerms, StepTerms
+from parley_policies.negotiation.terms import GatewayTerms, StepTerms, Terms
 
 
 @unique
@@ -92,10 +96,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Asks one active policy. `gateway_url` is the address that the service dials."""
+    """Asks one active policy. `gateway_url` is the address that the service dials; `holders` are the keys of the policy's roles."""
 
     active: PolicyFile
     gateway_url: str
+    holders: Holders | None = None  # None: no key holds any role, so that nothing which wants approval is approved
 
     @property
     def policy(self) -> PrivacyPolicy:
@@ -170,11 +175,14 @@ class Guard:
         round_number: int = 0,
         segments: Collection[str] = (),
         cpu_seconds: float = 0.0,
+        terms: Terms | None = None,
+        approvals: Sequence[Envelope] = (),
         now: datetime,
     ) -> Verdict:
         """Return the verdict that a message of `kind` may leave, or raise Refused.
 
-        Messages of a round need `standing`; UPLOAD also needs what it carries and the processor time that its training took.
+        Messages of a round need `standing`; UPLOAD also needs what it carries and the processor time that its training took. ACCEPTANCE
+        needs the `terms` that it accepts, and the `approvals` of these by people (ApprovalInvalid if one of them does not count).
         To decline, refuse, stop, withdraw or release is always permitted: it says nothing, and a party can always leave.
         """
         check_place(self.policy, self.gateway_url)
@@ -185,13 +193,24 @@ class Guard:
                 return self._verdict(kind.value, study, None, ("identity.profile",), now)
             case Leaving.METRIC:
                 raise Refused("disclosure.own_metrics", "none: metrics of ours never leave in this version", kind.value)
-            case Leaving.PROPOSAL | Leaving.OFFER | Leaving.ACCEPTANCE | Leaving.START:
+            case Leaving.ACCEPTANCE:
+                return self._check_acceptance(study, terms, approvals, now)
+            case Leaving.PROPOSAL | Leaving.OFFER | Leaving.START:
                 check_supported(self.policy)
                 check_in_force(self.policy, _today(now))
                 return self._verdict(kind.value, study, standing, ("identity", "legal.documents"), now)
             case Leaving.ADVERTISE | Leaving.SHARE | Leaving.UPLOAD | Leaving.CONFIRM | Leaving.REVEAL:
                 return self._check_round_message(kind, standing, step, round_number, segments, cpu_seconds, now)
         assert_never(kind)
+
+    def _check_acceptance(self, study: str, terms: Terms | None, approvals: Sequence[Envelope], now: datetime) -> Verdict:
+        check_supported(self.policy)
+        check_in_force(self.policy, _today(now))
+        if terms is None:
+            raise Refused("terms", "the terms that are accepted", f"none, for study {study}")
+        holders = self.holders or Holders.none(self.policy.party)
+        check_approved(self.policy, terms, approvals_of(holders, self.policy, terms, approvals))
+        return self._verdict(Leaving.ACCEPTANCE.value, study, None, ("identity", "legal.documents", "approval.agreement"), now)
 
     def _check_round_message(
         self,

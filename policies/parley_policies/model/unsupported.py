@@ -78,9 +78,6 @@ def _readers(policy: PrivacyPolicy) -> Iterator[Unsupported]:
         yield Unsupported("disclosure.own_metrics", str(policy.disclosure.own_metrics), "metrics never leave yet, not even in a sum")
     if policy.robustness.least != "R0":
         yield Unsupported("robustness.least", policy.robustness.least, "updates are clipped (R0) and nothing more")
-    for name, roles in (("policy", policy.approval.policy), ("agreement", policy.approval.agreement)):
-        if roles:
-            yield Unsupported(f"approval.{name}", _list(roles), "people's signatures are not collected yet")
 
 
 def _list(values: tuple[str, ...]) -> str:

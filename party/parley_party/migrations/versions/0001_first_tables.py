@@ -14,6 +14,23 @@ depends_on = None
 def upgrade() -> None:
     """Make the tables."""
     op.create_table(
+        "activations",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("policy", sa.LargeBinary(), nullable=False),
+        sa.Column("approvals", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_table(
+        "approvals",
+        sa.Column("terms", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("envelope", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("terms", "role"),
+    )
+    op.create_table(
         "certificates",
         sa.Column("study", sa.String(), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
@@ -57,6 +74,13 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("study"),
+    )
+    op.create_table(
+        "held_terms",
+        sa.Column("study", sa.String(), nullable=False),
+        sa.Column("terms", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("study"),
     )
     op.create_table(
