@@ -13,6 +13,7 @@ from parley_crypto.statement import Document
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.model.profiles import render_profile
 from parley_policies.negotiation.agreement import Agreement, acceptance, assemble
+from parley_policies.negotiation.cohort_terms import Cohort, terms_of
 from parley_policies.negotiation.cohorts import negotiate
 from parley_policies.negotiation.members import Member
 from parley_policies.negotiation.offer import Offer, make_offer
@@ -184,6 +185,11 @@ class Federation:
 
     def terms(self) -> Terms:
         return negotiate(self.proposal, self.offers(), self.members, self.gateway).terms[0]
+
+    def together(self, offers: Sequence[Offer] | None = None, parts: Mapping[str, tuple[str, ...]] | None = None) -> Terms:
+        """Return the terms of one cohort of all, or of those who made `offers`."""
+        given = sorted(self.offers() if offers is None else offers, key=lambda offer: offer.party)
+        return terms_of(self.proposal, Cohort(tuple(given), parts), self.members, self.gateway, study=self.proposal.id)
 
     def agreement(self) -> Agreement:
         terms = self.terms()

@@ -78,7 +78,7 @@ def test_thresholds_follow_protocol() -> None:
 
 def conflict_of(federation: Federation) -> Conflict:
     with pytest.raises(Conflict) as caught:
-        federation.terms()
+        federation.together()
     return caught.value
 
 
@@ -127,20 +127,20 @@ def test_conflicts_name_field_and_parties() -> None:
     assert (conflict.field, conflict.parties) == ("sharing.mib_a_round", ("b-clinic",))
     federation = Federation.of(three)
     with pytest.raises(Conflict, match=r"offers of at least 3 parties, got 2"):
-        negotiate(federation.proposal, federation.offers()[:2], federation.members, GATEWAY)
+        federation.together(federation.offers()[:2])
     offers = federation.offers()
     without_trunk = changed(offers[0], segments=offers[0].segments[:1])
     with pytest.raises(Conflict, match=r"sharing\.segments\.trunk.*a-clinic"):
-        negotiate(federation.proposal, [without_trunk, *offers[1:]], federation.members, GATEWAY)
+        federation.together([without_trunk, *offers[1:]])
     fewer = changed(offers[0], rounds=3)
     with pytest.raises(Conflict, match=r"limits\.rounds_a_study.*a-clinic"):
-        negotiate(federation.proposal, [fewer, *offers[1:]], federation.members, GATEWAY)
+        federation.together([fewer, *offers[1:]])
     apart = changed(offers[0], apart=("b-clinic",))
     with pytest.raises(Conflict, match=r"peers.*\(a-clinic, b-clinic\)"):
-        negotiate(federation.proposal, [apart, *offers[1:]], federation.members, GATEWAY)
+        federation.together([apart, *offers[1:]])
     other = changed(offers[0], schemes=("homomorphic",))
     with pytest.raises(Conflict, match=r"schemes\.accepted.*a-clinic"):
-        negotiate(federation.proposal, [other, *offers[1:]], federation.members, GATEWAY)
+        federation.together([other, *offers[1:]])
 
 
 def test_nothing_to_share_is_a_conflict() -> None:
@@ -196,7 +196,7 @@ def test_unpinned_members_count_as_conspirators() -> None:
     edits = {"a-clinic": {"trust": pins(*ids[1:5])}}
     federation = Federation.of(ids, None, edits)
     assert federation.offer("a-clinic").uncounted == ("f-fund",)
-    terms = federation.terms()
+    terms = federation.together()
     assert (terms.max_colluders, terms.threshold) == (2, 5)
     assert terms.steps[1].segment("trunk").floor == 4
     # With c = 2 every floor is at least 4: neither head of three members can open.
@@ -204,7 +204,7 @@ def test_unpinned_members_count_as_conspirators() -> None:
     lower = changed(terms, max_colluders=1)
     with pytest.raises(Refused, match="f-fund neither pinned, vouched for nor trusted"):
         check(federation, "a-clinic", lower)
-    check(federation, "b-clinic", federation.terms())
+    check(federation, "b-clinic", federation.together())
 
 
 FLOORS = [3, 4, {"trunk": 4, "head:*": 3, "summary": 3}, {"trunk": 3, "head:cost": 3, "head:*": 4, "summary": 4}]
@@ -263,7 +263,7 @@ def test_soundness_every_member_and_the_oracle_accept_what_is_proposed(federatio
     event("terms")
     assert Terms.parse(outcome.canonical()) == outcome
     assert outcome_of(federation, offers[::-1]) == outcome
-    for party in federation.texts:
+    for party in (member.party for member in outcome.members):
         check(federation, party, outcome)
         assert oracle_says(federation, party, outcome) == []
 

@@ -1,15 +1,17 @@
 """The terms of one chosen cohort: what the offers of its members meet in.
 
-`terms_of` is pure and gives the same terms for the same offers. What cannot be is a Conflict that names the field and the parties whose
-clauses meet in it. A head that fewer parties share than its floor gets no segment: it stays at home with each of its parties, and
-`explain` says so. The trunk and the summary belong to every member, so there a floor above the number of members is a conflict. Who is in
-the cohort is chosen before (`cohorts`). The gateway runs this and can only propose: every member checks the result against its own full
-policy (`checker`).
+`terms_of` is pure and gives the same terms for the same cohort. What cannot be is a Conflict that names the field and the parties whose
+clauses meet in it. Who is in the cohort, and which heads its members share, is chosen before (`cohorts`); a head that nobody chose gets no
+segment: it stays at home with each of its parties, and `explain` says so. The trunk and the summary belong to every member, so there a
+floor above the number of members is a conflict. Floors are as low as every member permits; only where no weights keep every cap in sums
+that small are they raised, in all parts by the same number, as little as it takes: a policy that permits smaller sums never costs its
+cohort. The gateway runs this and can only propose: every member checks the result against its own full policy (`checker`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from parley_policies.errors import Conflict
@@ -36,38 +38,66 @@ HONEST_BESIDE_ONE: Final = 2  # a floor holds every conspirator, one honest memb
 SECONDS_AN_HOUR: Final = 3_600
 
 
-def terms_of(proposal: Proposal, cohort: tuple[Offer, ...], members: Directory, gateway: GatewayTerms, *, study: str) -> Terms:
-    """Return terms that keep the offer of every member of `cohort`, which is in id order, as those of `study`; Conflict where none do."""
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Members, as their offers in id order, and who shares each head that is opened, in id order. `parts` None: whoever offers it."""
+
+    offers: tuple[Offer, ...]
+    parts: Mapping[str, tuple[str, ...]] | None = None
+
+    @property
+    def parties(self) -> frozenset[str]:
+        """The members."""
+        return _parties(self.offers)
+
+    def sharing(self, proposed: ProposedSegment) -> tuple[Offer, ...]:
+        """Return the offers of those who share a part."""
+        if proposed.objectives and self.parts is not None:
+            chosen = self.parts.get(proposed.name, ())
+            return tuple(offer for offer in self.offers if offer.party in chosen)
+        return tuple(offer for offer in self.offers if has_part(offer, proposed))
+
+
+def has_part(offer: Offer, proposed: ProposedSegment) -> bool:
+    """Whether an offer shares a part, and for a head serves one of its objectives."""
+    if proposed.objectives and not set(proposed.objectives) & set(offer.objectives):
+        return False
+    return offer.min_parties(proposed.name) is not None
+
+
+def terms_of(proposal: Proposal, cohort: Cohort, members: Directory, gateway: GatewayTerms, *, study: str) -> Terms:
+    """Return terms that keep the offer of every member of `cohort`, as those of `study`; Conflict where none do."""
     if proposal.workload.name not in STEPS:
         raise Conflict("code.workloads", (), f"a workload of this version ({', '.join(STEPS)})", proposal.workload.name)
-    _check_together(cohort)
-    bounds = meet_all(Bounds.of(offer, _parties(cohort)) for offer in cohort)
-    threshold = _threshold(cohort, bounds)
-    clip_bound = _clip_bound(cohort, bounds)
+    _check_together(cohort, members, gateway)
+    offers = cohort.offers
+    bounds = meet_all(Bounds.of(offer, cohort.parties) for offer in offers)
+    threshold = _threshold(offers, bounds)
+    clip_bound = _clip_bound(offers, bounds)
     summary, *segments = _segments(proposal, cohort, bounds.max_colluders)
+    segments, weights = _weighted(offers, tuple(segments), threshold)
     steps = (
-        StepTerms(workload=PREPROCESS, rounds=1, segments=(summary,), encoding=summary_encoding(len(cohort))),
+        StepTerms(workload=PREPROCESS, rounds=1, segments=(summary,), encoding=summary_encoding(len(offers))),
         StepTerms(
             workload=TRAIN,
-            rounds=_rounds(proposal, cohort, bounds),
-            segments=tuple(segments),
-            encoding=train_encoding(clip_bound, len(cohort)),
+            rounds=_rounds(proposal, offers, bounds),
+            segments=segments,
+            encoding=train_encoding(clip_bound, len(offers)),
         ),
     )
-    _check_bytes(cohort, bounds, steps)
-    weights = _weights(cohort, steps[1], threshold)
+    _check_bytes(offers, bounds, steps)
     return Terms(
         study=study,
         proposal_digest=proposal.digest(),
         purpose=proposal.purpose.uses,
         taxonomy=Taxonomy.load().version,
         gateway=gateway,
-        members=tuple(_member(offer, members, weights[offer.party]) for offer in cohort),
-        scheme=_scheme(proposal, cohort, bounds),
+        members=tuple(_member(offer, members, weights[offer.party]) for offer in offers),
+        scheme=_scheme(proposal, offers, bounds),
         gateway_may_lie=bounds.gateway_may_lie,
         max_colluders=bounds.max_colluders,
         threshold=threshold,
-        graph=graph_of(len(cohort), bounds.max_colluders, threshold),
+        graph=graph_of(len(offers), bounds.max_colluders, threshold),
         max_small_changes=int(bounds.max_small_changes),
         clip_bound=clip_bound,
         robustness="R0",
@@ -92,23 +122,25 @@ def smallest_sum(segment: SegmentTerms, members: int, threshold: int) -> int:
     return max(segment.floor, len(segment.members) - (members - threshold))
 
 
-def capped(step: StepTerms, members: int, threshold: int, caps: dict[str, dict[str, float]]) -> tuple[CappedSegment, ...]:
-    """Return a step's segments with the caps on their members' weights, `caps` by segment and party."""
-    return tuple(
-        CappedSegment(segment.members, smallest_sum(segment, members, threshold), caps.get(segment.name, {})) for segment in step.segments
-    )
-
-
 def _parties(offers: Iterable[Offer]) -> frozenset[str]:
     return frozenset(offer.party for offer in offers)
 
 
-def _check_together(cohort: tuple[Offer, ...]) -> None:
-    together = _parties(cohort)
-    apart = {party for offer in cohort for party in together & set(offer.apart)}
-    refusing = {offer.party for offer in cohort if together & set(offer.apart)}
-    if refusing:
-        raise Conflict("peers", tuple(apart | refusing), "members that every policy permits", f"{len(apart)} that some policy does not")
+def _check_together(cohort: Cohort, members: Directory, gateway: GatewayTerms) -> None:
+    """Return if every two members may be in a cohort, and all saw this gateway."""
+    refusing = {offer.party: cohort.parties & set(offer.apart) for offer in cohort.offers}
+    apart = frozenset[str]().union(*refusing.values())
+    if apart:
+        meeting = apart | {party for party, others in refusing.items() if others}
+        raise Conflict("peers", tuple(meeting), "members that every policy permits", f"{len(apart)} that some policy does not")
+    if strangers := [offer for offer in cohort.offers if offer.gateway_digest != gateway.digest()]:
+        raise Conflict("gateway", _parties_in_order(strangers), "offers to the gateway as it declares itself", "offers to another")
+    for what, keys in (
+        ("channel_key", {offer.party: offer.channel_key for offer in cohort.offers}),
+        ("identity", {offer.party: members[offer.party].identity for offer in cohort.offers}),
+    ):
+        if twice := [party for party, key in keys.items() if list(keys.values()).count(key) > 1]:
+            raise Conflict(what, tuple(twice), "a key of its own for each party", "one that several have")
 
 
 def _threshold(cohort: tuple[Offer, ...], bounds: Bounds) -> int:
@@ -161,33 +193,38 @@ def _readers(bounds: Bounds) -> Literal["gateway", "parties"]:
     return "parties" if bounds.opened_sums_readable_by == "parties" else "gateway"
 
 
-def _segments(proposal: Proposal, cohort: tuple[Offer, ...], colluders: int) -> list[SegmentTerms]:
+def _segments(proposal: Proposal, cohort: Cohort, colluders: int) -> list[SegmentTerms]:
     """Return the summary and then the segments of the model that reach their floor."""
     everyone = ProposedSegment(name=SUMMARY, length=proposal.summary_length)
     found = []
     for proposed in (everyone, *proposal.segments):
-        sharing = tuple(offer for offer in cohort if offer.min_parties(proposed.name) is not None)
-        if not proposed.objectives and len(sharing) < len(cohort):
-            lacking = [offer for offer in cohort if offer not in sharing]
+        sharing = cohort.sharing(proposed)
+        if not proposed.objectives and len(sharing) < len(cohort.offers):
+            lacking = [offer for offer in cohort.offers if offer not in sharing]
             raise Conflict(f"sharing.segments.{proposed.name}", _parties_in_order(lacking), "shared by every member", "not offered")
         segment = _segment(proposed, sharing, colluders)
         if segment is not None:
             found.append(segment)
-    if len(found) == 1:
-        raise Conflict("sharing.segments", _parties_in_order(cohort), "at least one part of the model that enough parties share", "none")
+    if without := cohort.parties.difference(*(segment.members for segment in found[1:])):
+        raise Conflict("sharing.segments", tuple(without), "at least one part of the model that enough parties share", "none")
     return found
 
 
 def _segment(proposed: ProposedSegment, sharing: tuple[Offer, ...], colluders: int) -> SegmentTerms | None:
     together = _parties(sharing)
-    own = meet_all(Bounds.of(offer, together) for offer in sharing).floors.get(proposed.name, MIN_FLOOR)
+    own = max((offer_floor(offer, proposed.name, together) for offer in sharing), default=MIN_FLOOR)
     floor = max(own, colluders + HONEST_BESIDE_ONE, MIN_FLOOR)
     if len(sharing) >= floor:
         return SegmentTerms(name=proposed.name, length=proposed.length, members=_parties_in_order(sharing), floor=floor)
     if proposed.objectives:
         return None
-    binding = [offer for offer in sharing if Bounds.of(offer, together).floors[proposed.name] == own] if own == floor else list(sharing)
+    binding = [offer for offer in sharing if offer_floor(offer, proposed.name, together) == own] if own == floor else list(sharing)
     raise Conflict(f"sums.min_parties.{proposed.name}", _parties_in_order(binding), f"at least {floor} members", f"{len(sharing)}")
+
+
+def offer_floor(offer: Offer, segment: str, together: frozenset[str]) -> int:
+    """Return the fewest members that an offer permits in a segment that the parties `together` share."""
+    return (offer.min_parties(segment) or MIN_FLOOR) + len(together & set(offer.uncounted))
 
 
 def _check_bytes(cohort: tuple[Offer, ...], bounds: Bounds, steps: tuple[StepTerms, ...]) -> None:
@@ -198,19 +235,52 @@ def _check_bytes(cohort: tuple[Offer, ...], bounds: Bounds, steps: tuple[StepTer
                 raise Conflict("sharing.mib_a_round", (offer.party,), f"at most {bounds.mib_a_round[offer.party]} MiB", f"{mib:.3f} MiB")
 
 
-def _weights(cohort: tuple[Offer, ...], step: StepTerms, threshold: int) -> dict[str, int]:
-    offers = {offer.party: offer for offer in cohort}
-    caps = {
-        segment.name: dict(meet_all(Bounds.of(offers[party], frozenset(segment.members)) for party in segment.members).weight_caps)
-        for segment in step.segments
-    }
-    weights = fitted(wanted_weights({offer.party: offer.records for offer in cohort}), capped(step, len(cohort), threshold, caps))
-    if not all(weights.values()):
-        tightest = min(min(offer.weight_cap, offer.weight_cap_of_others) for offer in cohort)
-        binding = [offer for offer in cohort if tightest in {offer.weight_cap, offer.weight_cap_of_others}]
-        least = min(smallest_sum(segment, len(cohort), threshold) for segment in step.segments)
+def _weighted(
+    offers: tuple[Offer, ...], segments: tuple[SegmentTerms, ...], threshold: int
+) -> tuple[tuple[SegmentTerms, ...], dict[str, int]]:
+    """Return the segments, with floors raised by as little as it takes, and the largest weights that keep every cap."""
+    wanted = wanted_weights({offer.party: offer.records for offer in offers})
+    caps = {segment.name: _caps(tuple(offer for offer in offers if offer.party in segment.member_set)) for segment in segments}
+    low, high = 0, max(len(segment.members) - segment.floor for segment in segments)
+    best = (segments, fitted(wanted, _capped(segments, len(offers), threshold, caps)))
+    if all(best[1].values()):
+        return best
+    best = _raised(segments, high, wanted, len(offers), threshold, caps)
+    if not all(best[1].values()):
+        tightest = min(min(offer.weight_cap, offer.weight_cap_of_others) for offer in offers)
+        binding = [offer for offer in offers if tightest in {offer.weight_cap, offer.weight_cap_of_others}]
+        least = min(len(segment.members) for segment in segments)
         raise Conflict("sharing.weight_cap", _parties_in_order(binding), f"caps that a sum over {least} members can keep", f"{tightest}")
-    return weights
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = _raised(segments, middle, wanted, len(offers), threshold, caps)
+        if all(tried[1].values()):
+            high, best = middle, tried
+        else:
+            low = middle
+    return best
+
+
+def _raised(
+    segments: tuple[SegmentTerms, ...], by: int, wanted: dict[str, int], members: int, threshold: int, caps: dict[str, dict[str, float]]
+) -> tuple[tuple[SegmentTerms, ...], dict[str, int]]:
+    raised = tuple(
+        SegmentTerms(name=item.name, length=item.length, members=item.members, floor=min(len(item.members), item.floor + by))
+        for item in segments
+    )
+    return raised, fitted(wanted, _capped(raised, members, threshold, caps))
+
+
+def _capped(
+    segments: tuple[SegmentTerms, ...], members: int, threshold: int, caps: dict[str, dict[str, float]]
+) -> tuple[CappedSegment, ...]:
+    return tuple(CappedSegment(item.members, smallest_sum(item, members, threshold), caps[item.name]) for item in segments)
+
+
+def _caps(sharing: tuple[Offer, ...]) -> dict[str, float]:
+    """Return each sharer's largest part of a sum: as it says itself, and as the strictest of the others does."""
+    strictest = sorted((offer.weight_cap_of_others, offer.party) for offer in sharing)[:2]
+    return {offer.party: min([offer.weight_cap, *(cap for cap, party in strictest if party != offer.party)]) for offer in sharing}
 
 
 def _member(offer: Offer, members: Directory, weight: int) -> MemberTerms:

@@ -21,12 +21,14 @@ from parley_policies.negotiation.weights import wanted_weights
 class Left:
     """A party that made an offer and is in no cohort: whose clause stands in the way (its own or another's), and a sentence.
 
-    For the explanation alone, which decides who may read it; the party itself is told only that the study goes on without it.
+    `whose` names the parties whose clauses meet in it, so that the explanation, which alone uses this, can decide who may read it. The
+    party itself is told only that the study goes on without it.
     """
 
     party: str
     clause: str
     why: str
+    whose: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
