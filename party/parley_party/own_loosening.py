@@ -21,7 +21,7 @@ from parley_policies.model.countries import expanded
 from parley_policies.model.loader import PolicyFile
 from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.negotiation.clauses import not_permitted
-from parley_policies.negotiation.cohort_terms import terms_of
+from parley_policies.negotiation.cohort_terms import Cohort, terms_of
 from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import Offer, OfferedSegment, make_offer
 from parley_policies.negotiation.outcome import counted_records, data_used
@@ -105,9 +105,8 @@ def _value(standing: Standing, policy: PolicyFile, gateway: GatewayTerms, day: d
     try:
         own = _own_offer(standing, policy, gateway, day)
         offers = [own, *(_stand_in(standing, own, party) for party in _beside(standing, own))]
-        terms = terms_of(
-            standing.proposal, tuple(sorted(offers, key=lambda offer: offer.party)), standing.members, gateway, study=own.study
-        )
+        cohort = Cohort(tuple(sorted(offers, key=lambda offer: offer.party)))
+        terms = terms_of(standing.proposal, cohort, standing.members, gateway, study=own.study)
     except (Refused, Conflict):
         return 0
     return data_used(terms, counted_records(offers))

@@ -74,8 +74,8 @@ def terms_of(proposal: Proposal, cohort: Cohort, members: Directory, gateway: Ga
     bounds = meet_all(Bounds.of(offer, cohort.parties) for offer in offers)
     threshold = _threshold(offers, bounds)
     clip_bound = _clip_bound(offers, bounds)
-    summary, *segments = _segments(proposal, cohort, bounds.max_colluders)
-    segments, weights = _weighted(offers, tuple(segments), threshold)
+    summary, *found = _segments(proposal, cohort, bounds.max_colluders)
+    segments, weights = _weighted(offers, tuple(found), threshold)
     steps = (
         StepTerms(workload=PREPROCESS, rounds=1, segments=(summary,), encoding=summary_encoding(len(offers))),
         StepTerms(
