@@ -22,7 +22,7 @@ from typing import Any, Final
 from parley_learning.shape import shape_of
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.negotiation.study_file import load_study
-from parley_policies.trial.facts import load_facts
+from parley_policies.trial.facts import Facts, load_facts
 from parley_policies.trial.overview import Overview, overview_of
 from parley_policies.trial.trial import Trial, hold
 
@@ -50,8 +50,11 @@ class Scenario:
         return {party: load_policy(text.encode(), f"{party}.toml") for party, text in self.policies.items()}
 
     def held(self) -> Trial:
+        return self.held_with(load_facts(self.facts.encode()))
+
+    def held_with(self, facts: Facts) -> Trial:
         study = load_study(self.study.encode())
-        return hold(study, self.policy_files(), load_facts(self.facts.encode()), shape_of(study), today=TODAY, assume=self.assume)
+        return hold(study, self.policy_files(), facts, shape_of(study), today=TODAY, assume=self.assume)
 
     def overview(self) -> Overview:
         return overview_of(self.held(), readable=self.readers or tuple(self.policies))
@@ -73,7 +76,7 @@ def scenario(name: str) -> Scenario:
         title=told["title"],
         says=" ".join(told["says"].split()),
         study=toml(study),
-        policies={party: toml(_policy(told, party)) for party in study["invited"] if party not in silent},
+        policies={party: toml(policy_table(told, party)) for party in study["invited"] if party not in silent},
         facts=toml(laid_over(_base("facts"), told.get("facts", {}))),
         assume=frozenset(told.get("assume", ())),
         readers=tuple(told.get("readers", ())),
@@ -81,7 +84,7 @@ def scenario(name: str) -> Scenario:
     )
 
 
-def _policy(told: Tables, party: str) -> Tables:
+def policy_table(told: Tables, party: str) -> Tables:
     mine = laid_over(_base("policy"), {"identity": {"party": party}})
     for changes in (told.get("policy", {}), told.get("policies", {}).get(party, {})):
         mine = laid_over(mine, changes)

@@ -1,7 +1,7 @@
 """What came of a trial, for a reader: who is in and who is out, by which clause, what stays at home, how much data are used.
 
 A reader sees by name only the clauses of the policies in `readable` (policy.md, Explaining). Of a party that is out for a clause that she
-may not see, she is told that it is out.
+may not see, she is told that it is out; and of what was assumed to fit policies that she may not see, that it was.
 
     overview = overview_of(trial, readable={"clinic-a"})
     for topic, thing, sentence in overview.rows(): ...
@@ -18,7 +18,7 @@ from parley_policies.negotiation.explain import ANOTHER, Binding, Explanation, e
 from parley_policies.negotiation.outcome import Left, Negotiated
 from parley_policies.negotiation.proposal import SUMMARY
 from parley_policies.trial.relaxations import Relaxation, everything, relaxations
-from parley_policies.trial.settling import Assumed
+from parley_policies.trial.settling import OF_ITS_OWN_POLICY, Assumed
 from parley_policies.trial.trial import Trial
 
 UNIT: Final = "records × shared parts"
@@ -137,7 +137,7 @@ def overview_of(trial: Trial, *, readable: Collection[str], loosen: bool = True)
         day=trial.settled.day.isoformat(),
         readable=tuple(sorted(readable)),
         invited=len(trial.proposal.invited),
-        records=tuple((offer.party, offer.records) for offer in trial.offers.values()),
+        records=tuple((offer.party, offer.records) for offer in trial.offers.values() if offer.party in {*trial.members, *readable}),
         cohorts=cohorts,
         out=_out(trial, agreed, readable),
         unsigned=tuple(_refused(trial, party, error, readable) for party, error in sorted(trial.unsigned.items())),
@@ -146,7 +146,7 @@ def overview_of(trial: Trial, *, readable: Collection[str], loosen: bool = True)
         offered=everything(trial),
         method="exact" if agreed is None else agreed.method,
         conflict=conflict,
-        assumed=trial.settled.assumed,
+        assumed=_assumed(trial, readable),
         relaxations=loosened,
         unloosened=tuple(sorted(party for party in outside if not any(party in item.admits for item in loosened if item.party == party))),
     )
@@ -173,6 +173,16 @@ def _out(trial: Trial, agreed: Negotiated | None, readable: Collection[str]) -> 
         elif party in left:
             found.append(_left(left[party], trial, readable))
     return tuple(found)
+
+
+def _assumed(trial: Trial, readable: Collection[str]) -> tuple[Assumed, ...]:
+    """Return what was assumed, without what only a policy says that the reader may not see: most assumptions fit all policies."""
+    if set(trial.settled.policies) <= set(readable):
+        return trial.settled.assumed
+    return tuple(
+        item if item.of in readable and item.what in OF_ITS_OWN_POLICY else Assumed(item.of, item.what, "what policies permit", ANOTHER)
+        for item in trial.settled.assumed
+    )
 
 
 def _left(left: Left, trial: Trial, readable: Collection[str]) -> Out:

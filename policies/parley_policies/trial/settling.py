@@ -28,6 +28,8 @@ from parley_policies.trial.facts import Facts
 
 GATEWAY: Final = "gateway"
 ALL: Final = "everyone"
+DATASET, RECORDS, LABELS = "dataset", "number of records", "has labels for"
+OF_ITS_OWN_POLICY: Final = frozenset({DATASET, RECORDS, LABELS})  # assumed of a party by its own policy and no other
 _RECORDS: Final = 1_000  # assumed of a party whose policy asks for no more
 _CLASS: Final = "class:"
 
@@ -255,14 +257,14 @@ class _Settling:
         dataset, records, objectives = given.dataset, given.records, given.objectives
         if dataset is None:
             dataset = next(iter(policy.data.datasets), "data")
-            self._assume(party, "dataset", dataset, "the first that its policy names" if policy.data.datasets else "its policy names none")
+            self._assume(party, DATASET, dataset, "the first that its policy names" if policy.data.datasets else "its policy names none")
         if records is None:
             records = max(_RECORDS, policy.data.min_people or 0)
-            self._assume(party, "number of records", f"{records:,}", "enough for its own policy")
+            self._assume(party, RECORDS, f"{records:,}", "enough for its own policy")
         if objectives is None:
             readable = tuple(objective.id for objective in self.study.objectives if objective.label in policy.data.columns)
             objectives = readable
-            self._assume(party, "has labels for", ", ".join(readable) or "nothing", "labels that its policy lets be read")
+            self._assume(party, LABELS, ", ".join(readable) or "nothing", "labels that its policy lets be read")
         return OwnData(dataset, records, objectives)
 
 
