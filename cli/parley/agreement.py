@@ -90,13 +90,18 @@ def _show_waiting(session: Session, held: Waiting) -> None:
 
 
 def _views(state: str, terms: Terms) -> list[View]:
+    from parley_policies.taxonomy.taxonomy import Taxonomy  # noqa: PLC0415 - only this verb reads it
+
+    from parley.leaves import credentials_said  # noqa: PLC0415 - brings the audit package
+
     timing = terms.timing
     facts = {
         "study": terms.study,
         "state": state,
         "agreement digest": terms.digest(),
         "proposal digest": terms.proposal_digest,
-        "purpose": ", ".join(terms.purpose),
+        "purpose": ", ".join(map(Taxonomy.load().says, terms.purpose)),
+        "taxonomy": terms.taxonomy,
         "gateway": f"{terms.gateway.id}, operated by {terms.gateway.operator} ({', '.join(terms.gateway.countries)})",
         "scheme": f"{terms.scheme}; the gateway is {'not ' if terms.gateway_may_lie else ''}trusted",
         "conspirators": f"{terms.max_colluders} {'party' if terms.max_colluders == 1 else 'parties'} may conspire and still learn nothing",
@@ -119,9 +124,11 @@ def _views(state: str, terms: Terms) -> list[View]:
         for step in terms.steps
         for part in step.segments
     ]
+    vouched = [(item.party, credentials_said(item.credentials)) for item in terms.members if item.credentials]
     return [
         Facts(facts),
         Table(("party", "legal name", "class", "country", "objectives", "records", "weight", "trusts"), members),
+        *([Table(("party", "shows"), vouched)] if vouched else []),
         Table(("step", "rounds", "shared part", "values", "summed together", "parties"), parts),
     ]
 

@@ -59,7 +59,7 @@ def _says(statement: Statement) -> str:
         case EnrolmentRecord():
             says = _enrolled(statement)
         case CredentialsShown():
-            says = f"{statement.party} shows {_credentials(statement.credentials) or 'no credentials'}"
+            says = f"{statement.party} shows {credentials_said(statement.credentials) or 'no credentials'}"
         case RevocationRecord():
             says = f"keys of {statement.party} revoked: {statement.reason}"
         case PolicyActivated():
@@ -100,13 +100,13 @@ def _enrolled(record: EnrolmentRecord) -> str:
     except CryptoError:
         return "an enrolment that cannot be read"
     key = VerifyKey.from_hex(party.identity).fingerprint
-    shown = _credentials(party.credentials)
+    shown = credentials_said(party.credentials)
     return f"{party.party}: {party.legal_name}, {party.party_class}, {party.country}; key {key}; {when(record.at)}" + (
         f"; {shown}" if shown else ""
     )
 
 
-def _credentials(texts: Iterable[str]) -> str:
+def credentials_said(texts: Iterable[str]) -> str:
     """Return who vouches and until when; what cannot be read is said so."""
     found = []
     for text in texts:

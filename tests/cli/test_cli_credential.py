@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parley.leaves import leaf_row
 from parley_policies.negotiation.credentials import read_credential
 
+from tests.audit.sample_log import credential, credentials_shown, enrolled, enrolment
 from tests.cli.cli_federation import PASSPHRASE, VARIABLE, Federation, problem, result, shown
 
 PHRASE = ("--passphrase", f"env:{VARIABLE}")
@@ -111,3 +113,15 @@ def test_a_running_party_shows_a_renewed_credential(tmp_path: Path, key: Path, f
     assert (left[-1]["kind"], left[-1]["verdict"]) == ("record", "allowed")
     created(key, "south", fingerprint, tmp_path / "south.json")
     assert problem("--home", north, "party", "credentials", tmp_path / "south.json", code=6)["detail"]
+
+
+def test_the_log_says_who_vouches() -> None:
+    ids = ("party-000", "party-001")
+    issuer = read_credential(credential(ids[0])).issuer_fingerprint
+    said = f"a credential by {issuer} until 2027-12-31"
+    kind, _, says = leaf_row(enrolled(enrolment(ids[0], credentials=(credential(ids[0]),))).dump())
+    assert kind == "enrolment"
+    assert says.endswith(f"; {said}")
+    assert leaf_row(credentials_shown(ids[1], credential(ids[1])).dump()) == ("credentials", "", f"party-001 shows {said}")
+    assert leaf_row(credentials_shown(ids[1], "{}").dump())[2] == "party-001 shows a credential that does not verify"
+    assert leaf_row(credentials_shown(ids[1]).dump())[2] == "party-001 shows no credentials"
