@@ -47,6 +47,7 @@ from parley_protocol.promises import Promise, check_may_enter
 from parley_protocol.proving import check_sums
 from parley_protocol.relays import Post, ReleaseAsked, RoundRelay, SumOpened
 from parley_protocol.release import release_post
+from parley_protocol.unmasking import Unmasking, unmasking_of
 
 from tests.member_secrets import secrets_of
 
@@ -248,6 +249,7 @@ class Simulation:
     bodies: dict[str, bytes] = field(default_factory=dict)
     sums: dict[str, RingVector] = field(default_factory=dict)
     raw: dict[str, bytes] = field(default_factory=dict)  # opened sums with their tags, as the gateway hands them out
+    unmasking: Unmasking | None = None  # of the newest closed round, as a member may ask for it
     plain: dict[tuple[str, str], RingVector] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
     inbox: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -397,10 +399,11 @@ class Simulation:
         assert state.listed is not None
         assert state.certificate is not None
         assert self.chain is not None
-        rebuilt = opening.rebuild(state)
+        masks = opening.rebuild(state)
+        self.unmasking = unmasking_of(state, masks)
         for name in state.listed.openable:
             members = [s.party for s in state.listed.survivors if s.party in step.segment(name).members]
-            total, tags = opening.open_segment(rebuilt, name, (self.upload(party, name) for party in members))
+            total, tags = opening.open_segment(masks, name, (self.upload(party, name) for party in members))
             self.raw[name] = ring.to_bytes(total) + tags
         opened = Opened(
             study=self.terms.study,

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pytest
 from blake3 import blake3
 from parley_crypto import ring, sumproof
 from parley_crypto.masked import Context
 from parley_crypto.tagsize import tag_bits
 from parley_policies.negotiation.terms import Terms
-from parley_protocol import opening
 from parley_protocol.cohort import Cohort
 from parley_protocol.ids import Phase
 from parley_protocol.messages import Opened, OpenedSegment, SurvivorList
 from parley_protocol.proving import check_sums
-from parley_protocol.unmasking import Recomputation, Unmasking, unmasking_of
+from parley_protocol.unmasking import Recomputation, Unmasking
 
 from tests.simulator import MEMBERS_KEY, Simulation
 
@@ -55,23 +52,14 @@ def statement(terms: Terms, listed: SurvivorList, raw: Mapping[str, bytes]) -> O
 
 def closing(simulation: Simulation, drops: Mapping[str, Phase]) -> Closed:
     """Run a round, and keep what the gateway holds when it opens it."""
-    held: list[Unmasking] = []
-    rebuild = opening.rebuild
-    with pytest.MonkeyPatch.context() as patch:
-
-        def kept(state: Any) -> opening.Masks:  # noqa: ANN401 - as the original
-            masks = rebuild(state)
-            held.append(unmasking_of(state, masks))
-            return masks
-
-        patch.setattr(opening, "rebuild", kept)
-        assert simulation.run(drops) is Phase.CLOSED
+    assert simulation.run(drops) is Phase.CLOSED
     state = simulation.state
     assert state.listed is not None
+    assert simulation.unmasking is not None
     return Closed(
         state.spec.cohort,
         state.listed,
-        Unmasking.parse(held[-1].canonical()),
+        Unmasking.parse(simulation.unmasking.canonical()),
         dict(simulation.bodies),
         statement(simulation.terms, state.listed, simulation.raw),
         dict(simulation.raw),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from parley_crypto.signing import Envelope
+from parley_gateway import kept
 from parley_gateway.kept import KeptRounds
 from parley_gateway.store import read_everything
 from parley_protocol.certificates import cohort_of
@@ -181,6 +182,21 @@ def test_the_last_round_is_kept_for_a_while_after_the_end(tmp_path: Path, monkey
         with refused(Slug.NOT_FOUND):
             await unmasking(party, 2)
         assert spooled(tmp_path) == set()
+
+    run(tmp_path, work)
+    assert read_everything(tmp_path / "data" / "gateway.db").kept == ()
+
+
+def test_where_nothing_may_be_handed_out_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "is_recomputable", lambda _: False)
+
+    async def work(federation: Federation) -> None:
+        await federation.propose(rounds=1)
+        await federation.parties["p0"].start("heart")
+        await federation.until(ended(federation, StudyChange.FINISHED))
+        with refused(Slug.NOT_FOUND):
+            await unmasking(federation.parties["p0"], 2)
+        await federation.until(lambda: spooled(tmp_path) == set())
 
     run(tmp_path, work)
     assert read_everything(tmp_path / "data" / "gateway.db").kept == ()

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.vectors import generate, second
+from tests.vectors import generate, second, second_recompute
 from tests.vectors.refused import refusal
 from tests.vectors.second import Json, RefusedError
 from tests.vectors.second_round import Round
@@ -79,6 +79,30 @@ def test_the_second_implementation_opens_the_sums(name: str) -> None:
     assert hashlib.sha256(second.canonical(other.survivors())).hexdigest() == vector["certificate"]
     following = second.digest("parley/base-version/1", other.agreement, 1, vector["certificate"], vector["next"]["parameters"])
     assert following.hex() == vector["next"]["base"]
+
+
+@pytest.mark.parametrize("name", [name for name in generate.ROUNDS if name != "release"])
+def test_the_second_implementation_recomputes_the_sums(name: str) -> None:
+    vector, other = FILES[name], Round(FILES[name])
+    found, uploads = vector["unmasking"], {party: bytes.fromhex(body) for party, body in vector["uploads"].items()}
+    assert second_recompute.unmasking(other) == found
+    sums = second_recompute.recompute(other, vector["survivor_list"], found, uploads)
+    assert {segment: raw.hex() for segment, raw in sums.items()} == vector["handed_out"]
+    for party in other.listed:
+        flipped = bytes([uploads[party][0] ^ 1]) + uploads[party][1:]
+        with pytest.raises(RefusedError, match=party):
+            second_recompute.recompute(other, vector["survivor_list"], found, uploads | {party: flipped})
+    for field in sorted(set(found) - {"parties", "shared", "live", "seeds"}):
+        raw = bytearray(base64.b64decode(found[field]))
+        if raw:
+            raw[1] ^= 1  # X25519 does not use the lowest bits of a private key
+            with pytest.raises(RefusedError):
+                second_recompute.recompute(other, vector["survivor_list"], found | {field: second.pack([bytes(raw)])}, uploads)
+
+
+def test_the_second_implementation_hands_out_the_same_among_neighbours() -> None:
+    made = second_recompute.unmasking(Round(FILES["round-graph"]))
+    assert hashlib.sha256(second.canonical(made)).hexdigest() == FILES["round-graph"]["unmasking"]
 
 
 def test_the_second_implementation_agrees_on_primitives() -> None:

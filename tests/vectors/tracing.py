@@ -63,12 +63,14 @@ def opened_round(terms: Terms, drops: dict[str, Phase]) -> tuple[Traced, Json]:
     assert not any(party.refusals for party in traced.parties.values())
     state = traced.state
     assert state.listed is not None
+    assert traced.unmasking is not None
     vector = _inputs(terms, "round opened: " + ", ".join(f"{party} drops out in {phase}" for party, phase in drops.items()))
     return traced, vector | _sent(traced) | {
         "base": state.base,
         "certificate": state.listed.digest(),
         "survivor_list": json.loads(state.listed.canonical()),
         "next": {"number": 1, "parameters": traced.parties[FOUR[0]].parameters, "base": traced.parties[FOUR[0]].base},
+        "unmasking": json.loads(traced.unmasking.canonical()),
         "handed_out": {name: raw.hex() for name, raw in traced.raw.items()},
         "sums": {name: _signed(total) for name, total in traced.sums.items()},
     }
@@ -83,6 +85,7 @@ def graph_round() -> Json:
         "graph_seed": GRAPH_SEED.hex(),
         "messages": [_digested(message) for message in vector["messages"]],
         "uploads": {party: hashlib.sha256(bytes.fromhex(body)).hexdigest() for party, body in vector["uploads"].items()},
+        "unmasking": hashlib.sha256(canonical_json(vector["unmasking"])).hexdigest(),
     }
 
 
