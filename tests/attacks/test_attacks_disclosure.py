@@ -223,7 +223,7 @@ def test_a_bound_that_another_party_tightens_hides_the_rest() -> None:
 
 
 def test_the_page_shows_what_is_learned_and_how_fast() -> None:
-    """Pins keep a policy: a study that is filled with strangers does not reach the floor, so there are no terms to read it from."""
+    """Pins keep a policy: a study that is filled with strangers does not reach the floor, and its terms say nothing of the rival."""
     page = (EXAMPLES.parent / "threat-model.md").read_text(encoding="utf-8")
     for pinned, base in COMPARED.items():
         counts = [sum(column) for column in zip(*told_apart(base), strict=True)]

@@ -198,7 +198,7 @@ def _clauses(dice: Dice, parties: Sequence[str], *, hidden: bool) -> Clauses:
         head=max(colluders + 2, dice.mostly(3, 4, 5)),
         colluders=colluders,
         pins=dice.mostly(None, *(frozenset(PARTIES) - set(dice.sample(parties, 2)) for _ in range(2))),
-        denied=frozenset(dice.sample(parties, dice.choice([0, 0, 0, 0, 1, 2]))),
+        denied=frozenset(dice.sample(parties, dice.choice([0, 0, 0, 0, 0, 1, 2]))),
         classes=frozenset(dice.mostly(("clinic", "fund"), ("clinic",), ("fund",))),
         countries=frozenset(dice.mostly(("DE", "US"), ("DE",))),
         withheld=frozenset(dice.mostly((), ("head:cost",), ("head:illness",))),
@@ -220,7 +220,7 @@ def _clauses(dice: Dice, parties: Sequence[str], *, hidden: bool) -> Clauses:
 def drawn(parties: Sequence[str], seed: int, *, hidden: bool) -> Case:
     """Return the federation of `parties` that a number stands for; some have camps that deny each other."""
     dice = Dice(f"{len(parties)}/{seed}")
-    camps = dice.randint(1, 3) if len(parties) >= 2 * LEAST else 1
+    camps = dice.choice([1, 2, 2, 3]) if len(parties) >= 2 * LEAST else 1
     camp = {party: dice.randint(1, camps) for party in parties}
     sides = {}
     for party in parties:

@@ -16,7 +16,7 @@ from tests.policies.policy_outcomes import examples, outcome_of
 from tests.policies.policy_samples import TODAY
 
 
-@examples(40)
+@examples(25)
 @given(cases())
 def test_an_offer_is_made_where_the_policy_permits_the_study(case: Case) -> None:
     tables, offering = case.tables(), {offer.party for offer in case.offers()}
@@ -25,7 +25,7 @@ def test_an_offer_is_made_where_the_policy_permits_the_study(case: Case) -> None
         assert (party in offering) == (not found), f"{party}: {found}"
 
 
-@examples(80)
+@examples(50)
 @given(cases())
 def test_every_member_and_the_oracle_accept_every_cohort(case: Case) -> None:
     offers = {offer.party: offer for offer in case.offers()}
@@ -44,14 +44,14 @@ def test_every_member_and_the_oracle_accept_every_cohort(case: Case) -> None:
             check_terms(policy, terms, case.proposal, offers[member.party], case.directory, today=TODAY)
 
 
-@examples(40)
+@examples(25)
 @given(cases(), st.data())
 def test_order_changes_nothing(case: Case, data: st.DataObject) -> None:
     offers = case.offers()
     assert outcome_of(case, offers) == outcome_of(case, data.draw(st.permutations(offers)))
 
 
-@examples(40)
+@examples(25)
 @given(cases(), st.data())
 def test_names_do_not_matter(case: Case, data: st.DataObject) -> None:
     """The same policies under other names are worth the same: only ties are broken by name."""
