@@ -172,7 +172,7 @@ model_versions_days = {retention.model_versions_days}    # [D]
 evidence_days = {retention.evidence_days}     # [D]
 
 [approval]
-policy      = []                          # [E] nobody: the file at `parley party serve` is active
+policy      = []                          # [E] nobody: the first `parley party serve` activates it
 agreement   = []                          # [E]
 """
 

@@ -115,13 +115,14 @@ def diff(
     old: Annotated[Path, typer.Argument(help="The policy.toml in force.")],
     new: Annotated[Path, typer.Argument(help="The policy.toml that is to replace it.")],
 ) -> None:
-    """Say what a new version of a policy grants or withdraws, clause by clause, and who must sign it."""
+    """Say what a new version grants or withdraws, clause by clause, who must sign it, and at a party the agreements it breaks."""
     session = session_of(context)
     before, after = _read(old), _read(new)
     found = sorted(changes(before.policy, after.policy), key=lambda change: _ORDER.index(change.direction))
     needed = signatures(before.policy, after.policy)
     counts = Counter(change.direction.value for change in found)
     notes = list(_succession(before, after))
+    affected = policy_people.affected_here(session, after.policy)
     session.out.result(
         {
             "old": _named(before),
@@ -129,11 +130,13 @@ def diff(
             "changes": [asdict(change) for change in found],
             "counts": {direction.value: counts[direction.value] for direction in _ORDER},
             "signatures": asdict(needed) | {"says": str(needed)},
+            "agreements": [asdict(each) for each in affected],
             "notes": notes,
         },
         *([Table(("", "clause", "before", "now"), [_compared(change) for change in found])] if found else ["no clause changes"]),
         *(_sentences(direction, found) for direction in _ORDER if counts[direction.value]),
         *(f"note: {note}" for note in notes),
+        *policy_people.affected_views(affected),
         f"signatures: {needed}",
     )
 

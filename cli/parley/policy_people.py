@@ -19,6 +19,7 @@ from parley_crypto.statement import first_fault
 from parley_policies.approvals.holders import Holders, read_holders, roles_of
 from parley_policies.approvals.statements import PolicyApproval, RoleKey
 from parley_policies.model.loader import PolicyFile, load_policy
+from parley_policies.model.policy import PrivacyPolicy
 from parley_service.config import HomeKind
 from parley_service.errors import ConfigError, NotRunningError
 from parley_service.sealedfile import write_atomic
@@ -187,12 +188,29 @@ def _say_activated(session: Session, config: PartyConfig, *, changed: bool) -> N
     )
 
 
+def affected_here(session: Session, policy: PrivacyPolicy) -> tuple[Affected, ...]:
+    """Return what a policy means for the agreements of the party in whose folder the command is used; nothing elsewhere."""
+    try:
+        home = session.home(HomeKind.PARTY)
+    except ConfigError:
+        return ()
+    from parley_party.config import load  # noqa: PLC0415
+    from parley_party.reading import store_path  # noqa: PLC0415
+
+    config = load(home.file)
+    if config.party.id != policy.party or not store_path(config).is_file():
+        return ()
+    from parley_party.consequences import consequences  # noqa: PLC0415 - brings the extras of a party
+
+    return consequences(config, policy, datetime.now(UTC).date())
+
+
 def affected_views(found: Iterable[Affected]) -> list[View]:
     """Return what a policy means for agreements, for people; nothing where there are none."""
     rows = [(each.study, each.state, each.clause or "would be signed again", each.reason) for each in found]
     if not rows:
         return []
-    title = "Signed under the version before, or waiting; their rounds rest here until they are negotiated anew:"
+    title = "Agreements of another version, and terms that wait; under this one they rest here until they are negotiated anew:"
     return [Table(("study", "state", "under this version", ""), rows, title=title)]
 
 

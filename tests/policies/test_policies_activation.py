@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parley_crypto.keys import SigningKey
 from parley_crypto.signing import Envelope
-from parley_policies.approvals.activation import Activated, check_activation
+from parley_policies.approvals.activation import Activated, check_activation, needed
+from parley_policies.approvals.holders import roles_of
 from parley_policies.approvals.statements import PolicyApproval, load_signed, read_role_key
 from parley_policies.errors import ApprovalInvalid, Refused
+from parley_policies.model.changes import signatures
 from parley_policies.model.loader import PolicyFile
 
 from tests.policies.approval_samples import (
@@ -128,6 +130,23 @@ def test_to_ask_fewer_people_is_a_loosening_that_those_must_sign_who_are_dropped
 
 def test_roles_for_agreements_need_roles_for_the_policy() -> None:
     assert "strike out" in refused(None, file_of(policy=())).do
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        file_of(2, edits=TIGHTER),
+        file_of(2, edits=LOOSER),
+        file_of(2, edits={"min_people": "min_people = 500"}),
+        file_of(2, policy=(OFFICER,), edits=LOOSER),
+        file_of(2, policy=(OFFICER, SECURITY, DOCTOR), edits=TIGHTER),
+    ],
+)
+def test_who_must_sign_is_what_policy_diff_says(new: PolicyFile) -> None:
+    active = first()
+    asked, wanted = signatures(active.file.policy, new.policy), needed(active, new, active.holders.of(roles_of(new.policy)))
+    assert [role for role, _ in wanted.all_of] == list(asked.all_of)
+    assert [role for role, _ in wanted.any_of] == list(asked.any_of)
 
 
 # versions and days
