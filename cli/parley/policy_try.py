@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +27,10 @@ from parley.session import Session, UsageError, session_of
 
 if TYPE_CHECKING:
     from parley_policies.trial.overview import Overview
+    from parley_policies.trial.trial import Trial
 
 _PICTURES: Final = (".html", ".svg")
+_SEARCHED_FOR_ALL: Final = 12  # parties up to which everybody's clauses are loosened one by one: with more it takes minutes
 _STDOUT: Final = 1  # as native code knows it
 
 
@@ -52,28 +54,34 @@ def try_policies(
     given = _policies(policies)
     readable = _readers(given, readers)
     with _solver_silenced():
-        overview = _tried(study, given, facts, _assumed(given, assume or []), readable, loosen=loosen)
+        trial = _tried(study, given, facts, _assumed(given, assume or []))
+        overview = _told(trial, readable, named=bool(readers), loosen=loosen)
     if out is not None:
         _draw(overview, out)
     problem = Problem(Slug.NO_AGREEMENT, overview.rows()[0][2], do="See which clause keeps whom out, and what could be loosened.")
     session.out.result(overview.as_data(), *_views(overview, session, out), problems=() if overview.agreed else (problem,))
 
 
-def _tried(
-    study: Path, policies: Mapping[str, PolicyFile], facts: Path | None, assume: frozenset[str], readers: Collection[str], *, loosen: bool
-) -> Overview:
+def _tried(study: Path, policies: Mapping[str, PolicyFile], facts: Path | None, assume: frozenset[str]) -> Trial:
     # here and not above: the solver and the learning code take a moment to load, and other verbs of this noun need neither
     from parley_learning.shape import shape_of  # noqa: PLC0415
     from parley_policies.negotiation.study_file import load_study  # noqa: PLC0415
     from parley_policies.trial.facts import Facts as TrialFacts  # noqa: PLC0415
     from parley_policies.trial.facts import load_facts  # noqa: PLC0415
-    from parley_policies.trial.overview import overview_of  # noqa: PLC0415
     from parley_policies.trial.trial import hold  # noqa: PLC0415
 
     asked = load_study(_read(study, "study"), str(study))
     known = TrialFacts() if facts is None else load_facts(_read(facts, "facts"), str(facts))
-    trial = hold(asked, policies, known, shape_of(asked), today=datetime.now(UTC).date(), assume=assume)
-    return overview_of(trial, readable=readers, loosen=loosen)
+    return hold(asked, policies, known, shape_of(asked), today=datetime.now(UTC).date(), assume=assume)
+
+
+def _told(trial: Trial, readable: frozenset[str], *, named: bool, loosen: bool) -> Overview:
+    """Return what the readers are told. With many policies only those who are out, or are named, learn what they could loosen."""
+    from parley_policies.trial.telling import overview_of  # noqa: PLC0415
+
+    everybody = named or len(trial.settled.policies) <= _SEARCHED_FOR_ALL
+    asking = (readable if everybody else readable - trial.members) if loosen else frozenset[str]()
+    return overview_of(trial, readable=readable, loosening=asking)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from parley_policies.negotiation.outcome import counted_records, data_used
 from parley_policies.negotiation.proposal import SUMMARY, ClipWish, Proposal
 from parley_policies.negotiation.records import HIDDEN, lower_end
 from parley_policies.negotiation.terms import MIN_FLOOR, GatewayTerms, Terms
+from parley_policies.negotiation.weights import wanted_weights
 from parley_policies.trial.loosening import Around, ladders, smallest
 from parley_policies.trial.settling import GATEWAY, channel_key, commitment, identity, salt
 
@@ -80,7 +81,9 @@ def own_loosenings(standing: Standing, *, today: date) -> tuple[OwnLoosening, ..
         standing = replace(standing, policy=_trusting(standing.policy, gateway))
     around = Around(standing.proposal, standing.members, gateway, standing.objectives, standing.people, day)
     now = _value(standing, standing.policy, gateway, day)
-    if standing.terms is None and now:
+    if standing.terms is not None:
+        now = max(now, _used(standing.terms))
+    elif now:
         return ()
     found = []
     for ladder in ladders(standing.policy.policy, around):
@@ -105,11 +108,16 @@ def _value(standing: Standing, policy: PolicyFile, gateway: GatewayTerms, day: d
     try:
         own = _own_offer(standing, policy, gateway, day)
         offers = [own, *(_stand_in(standing, own, party) for party in _beside(standing, own))]
-        cohort = Cohort(tuple(sorted(offers, key=lambda offer: offer.party)))
-        terms = terms_of(standing.proposal, cohort, standing.members, gateway, study=own.study)
+        together = Cohort(tuple(sorted(offers, key=lambda offer: offer.party)))
+        terms = terms_of(standing.proposal, together, standing.members, gateway, study=own.study)
     except (Refused, Conflict):
         return 0
     return data_used(terms, counted_records(offers))
+
+
+def _used(terms: Terms) -> int:
+    """Return the data that are used under terms."""
+    return data_used(terms, wanted_weights({member.party: member.records for member in terms.members}))
 
 
 def _own_offer(standing: Standing, policy: PolicyFile, gateway: GatewayTerms, day: date) -> Offer:

@@ -23,7 +23,8 @@ from parley_learning.shape import shape_of
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.negotiation.study_file import load_study
 from parley_policies.trial.facts import Facts, load_facts
-from parley_policies.trial.overview import Overview, overview_of
+from parley_policies.trial.overview import Overview
+from parley_policies.trial.telling import overview_of
 from parley_policies.trial.trial import Trial, hold
 
 SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"

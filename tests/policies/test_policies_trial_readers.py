@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from parley_policies.trial.facts import Facts
-from parley_policies.trial.overview import overview_of
+from parley_policies.trial.telling import overview_of
 from parley_policies.trial.trial import Trial
 
 from tests.policies.scenario_files import lines, policy_table, scenario, toml
@@ -32,7 +32,7 @@ def held(changes: dict[str, Any]) -> Trial:
 
 
 def shown(trial: Trial, *readable: str) -> str:
-    overview = overview_of(trial, readable=readable, loosen=False)
+    overview = overview_of(trial, readable=readable, loosening=())
     return json.dumps([lines(overview), overview.assumptions(), overview.as_data()], default=str)
 
 
@@ -45,11 +45,11 @@ def test_a_clause_that_binds_nothing_shows_in_nothing(section: str) -> None:
 
 
 def test_the_reader_sees_what_was_assumed_of_it() -> None:
-    overview = overview_of(held({}), readable=(READER,), loosen=False)
+    overview = overview_of(held({}), readable=(READER,), loosening=())
     assert [item for item in overview.assumed if item.of == READER and item.value == "heart_failure"]
     assert not [item for item in overview.assumed if item.of == OTHER and item.why != "another member's policy"]
 
 
 def test_records_of_a_party_that_is_out_are_not_shown() -> None:
     trial = held({"purpose": {"granted": ["dpv:Marketing"], "prohibited": []}})
-    assert OTHER not in dict(overview_of(trial, readable=(READER,), loosen=False).records)
+    assert OTHER not in dict(overview_of(trial, readable=(READER,), loosening=()).records)

@@ -6,15 +6,13 @@ html = trial_page(overview)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from parley_policies.trial.overview import Overview
 
 from parley_audit.report.cohort_picture import cohort_picture
 from parley_audit.report.render import STYLE
-
-if TYPE_CHECKING:  # it brings the solver, which nothing here runs
-    from parley_policies.trial.overview import Overview
 
 TEMPLATE: Final = "trial.html.jinja"
 Rows = list[tuple[str, list[tuple[str, str]]]]

@@ -169,7 +169,7 @@ def explain(proposal: Proposal, offers: Iterable[Offer], outcome: Terms | Confli
     reader = _Reader(proposal, given, outcome, frozenset(readable))
     n, t = len(outcome.members), outcome.threshold
     return Explanation(
-        study=proposal.id,
+        study=outcome.study,
         members=tuple(member.party for member in outcome.members),
         out=out,
         n=n,
@@ -232,9 +232,16 @@ class _Reader:
             able = [offer for offer in self.offers if set(offer.objectives) & set(proposed.objectives)]
             if proposed.name not in shared and able:
                 sharing = [offer for offer in able if offer.min_parties(proposed.name) is not None]
-                why = f"{_parties(len(sharing))} it, fewer than may be summed together"
+                few = len(sharing) < self._needed(proposed.name, sharing)
+                why = f"{_parties(len(sharing))} it, {'fewer than may be summed together' if few else 'but no terms suit all of them'}"
                 rows.append(AtHome(proposed.name, len(sharing), why))
         return tuple(rows)
+
+    def _needed(self, segment: str, sharing: list[Offer]) -> int:
+        """Return how many must be summed together where all of `sharing` are."""
+        together = frozenset(offer.party for offer in sharing)
+        floors = [Bounds.of(offer, together).floors[segment] for offer in sharing]
+        return max([*floors, self.terms.max_colluders + HONEST_BESIDE_ONE, MIN_FLOOR])
 
     def _of(self, name: str, together: frozenset[str]) -> list[str]:
         """Return the parties whose own bound is the term's value."""

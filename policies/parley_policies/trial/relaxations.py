@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 from parley_policies.model.loader import PolicyFile
@@ -17,27 +16,10 @@ from parley_policies.model.policy import PrivacyPolicy
 from parley_policies.negotiation.records import banded
 from parley_policies.negotiation.weights import wanted_weights
 from parley_policies.trial.loosening import Around, Ladder, ladders, smallest
+from parley_policies.trial.overview import Relaxation
 from parley_policies.trial.trial import Trial
 
 MOST_PARTIES: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Relaxation:
-    """One clause of one party loosened by the smallest step that helps: from what to what, who comes in, the gain and the cost."""
-
-    party: str
-    clause: str
-    before: str
-    after: str
-    admits: tuple[str, ...]
-    gain: int  # records × shared parts
-    costs: str
-
-    def says(self) -> str:
-        """Return it as a sentence."""
-        who = f"admits {', '.join(self.admits)}" if self.admits else "admits nobody new"
-        return f"{self.clause} {self.before} → {self.after} {who}: {self.gain:+,} records × shared parts; {self.costs}"
 
 
 def relaxations(trial: Trial, readers: Collection[str]) -> tuple[Relaxation, ...]:
@@ -58,17 +40,16 @@ def around(trial: Trial, party: str) -> Around:
     return Around(trial.proposal, trial.settled.members, trial.settled.gateway, data.objectives, data.records, trial.settled.day)
 
 
-def everything(trial: Trial) -> int:
-    """Return the value that a trial would have if everybody whose policy was given took part with everything."""
-    told = {
-        party: banded(trial.settled.policies[party].policy.sharing.record_count, data.records) for party, data in trial.settled.data.items()
-    }
+def everything(trial: Trial, parties: Collection[str]) -> int:
+    """Return the value that a trial would have if all of `parties` whose policy was given took part with everything."""
+    known = {party: data for party, data in trial.settled.data.items() if party in parties}
+    told = {party: banded(trial.settled.policies[party].policy.sharing.record_count, data.records) for party, data in known.items()}
     counted = wanted_weights(told) if told else {}
-    return sum(counted[party] * len(trial.proposal.segments_for(data.objectives)) for party, data in trial.settled.data.items())
+    return sum(counted[party] * len(trial.proposal.segments_for(data.objectives)) for party, data in known.items())
 
 
 def _is_complete(trial: Trial) -> bool:
-    return trial.value >= everything(trial) and trial.members == trial.settled.data.keys()
+    return trial.value >= everything(trial, trial.settled.data) and trial.members == trial.settled.data.keys()
 
 
 def _try(trial: Trial, party: str, ladder: Ladder) -> list[Relaxation]:
