@@ -30,6 +30,7 @@ from parley_protocol.negotiation import (
     ENDED,
     Changed,
     Finalized,
+    Move,
     StudyRequest,
     StudyState,
     Terminated,
@@ -127,6 +128,7 @@ class Federation:
                         await self._load()
                         self._loaded = True
                 await self._outbox.flush()
+                await self._note_refused()
                 await self._read_once()
                 pause, self.connected = RETRY_SECONDS, True
             except (GatewayUnreachableError, GatewayRefusedError) as error:
@@ -151,6 +153,13 @@ class Federation:
             await self._outbox.flush()
         except (GatewayUnreachableError, GatewayRefusedError) as error:
             _LOG.warning("not sent yet", federation=self.name, reason=str(error))
+        await self._note_refused()
+
+    async def _note_refused(self) -> None:
+        """Write down of a proposal that the gateway did not take it, and why; what else it refuses shows in the egress log."""
+        for message, error in self._outbox.take_refused():
+            if message.kind == Move.PROPOSE:
+                await self.negotiation.on_refused(message.study, error)
 
     async def approve(self, row: StudyRow, text: str) -> AgreementApproval:
         """Take a role's word on terms that wait here, and send what follows from it."""

@@ -36,6 +36,7 @@ class Outbox:
         self._clock = clock
         self._waiting: list[Outgoing] = []
         self._flushing = asyncio.Lock()
+        self._refused: list[tuple[Outgoing, GatewayRefusedError]] = []
         self._sent: list[Sent] = []  # acknowledged, and taken off with the next write: after a crash they go out again, and are known
 
     async def load(self) -> None:
@@ -81,6 +82,11 @@ class Outbox:
         self._sent.append(Sent(last.id, tuple(left)))
         return messages
 
+    def take_refused(self) -> list[tuple[Outgoing, GatewayRefusedError]]:
+        """Return what the gateway refused since this was asked last, and why."""
+        refused, self._refused = self._refused, []
+        return refused
+
     async def settle(self) -> None:
         """Write down what was sent, where no other write has taken it along."""
         if self._sent:
@@ -100,6 +106,7 @@ class Outbox:
                 raise
             _LOG.warning("message refused", study=message.study, round=message.number, kind=message.kind, problem=str(error))
             left.append(self._egress(message, message.kind, len(message.body), f"refused by the gateway: {error.problem}"))
+            self._refused.append((message, error))
         except FileNotFoundError:
             _LOG.warning("sealed update gone", study=message.study, round=message.number)
         else:

@@ -42,7 +42,9 @@ PACKAGE: Final = "parley_party"
 NO_MESSAGE: Final = 0  # what left without waiting in the outbox, whose ids begin at 1
 
 # A copy of the store holds no secret of a round and no message of one. A round that is open becomes "lost", its base version spent, and
-# each agreed study gets a fence: nobody who starts from the copy knows what this party signs after this moment.
+# each agreed study gets a fence: nobody who starts from the copy knows what this party signs after this moment. For that reason an offer
+# that waits for terms counts no more: terms of one cohort of its proposal may be signed by the time the copy is used.
+_MAY_BE_ANSWERED: Final = "state = 'OFFERED'"
 COPY: Final = CopyRules(
     PACKAGE,
     {
@@ -52,6 +54,13 @@ COPY: Final = CopyRules(
                 "sealed": "sealed OR outcome = ''",
                 "reason": "CASE outcome WHEN '' THEN 'open when a backup was made' ELSE reason END",
                 "outcome": "CASE outcome WHEN '' THEN 'lost' ELSE outcome END",
+            }
+        ),
+        "studies": Part(
+            instead={
+                "secrets": f"CASE WHEN {_MAY_BE_ANSWERED} THEN x'' ELSE secrets END",
+                "reason": f"CASE WHEN {_MAY_BE_ANSWERED} THEN 'from a backup made while our offer waited for terms' ELSE reason END",
+                "state": f"CASE WHEN {_MAY_BE_ANSWERED} THEN 'TERMINATED' ELSE state END",
             }
         ),
         "round_events": Part(where="0"),

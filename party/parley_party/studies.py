@@ -51,7 +51,7 @@ from parley_service.logs import get_log
 
 from parley_party.approving import WAITS, Approving
 from parley_party.datasets import Datasets
-from parley_party.errors import PartyError, StudyError
+from parley_party.errors import GatewayRefusedError, PartyError, StudyError
 from parley_party.house import House
 from parley_party.offered import ACCEPTED, OFFERED, accepted_terms, check_offered_under, moved, notes_moved, offer_for
 from parley_party.outbox import Outbox
@@ -89,6 +89,7 @@ class Negotiation:
         self._datasets = datasets
         self._gateway = gateway
         self.approving: Final = Approving(house, store, self.resume)
+        self.not_taken: Final[dict[str, GatewayRefusedError]] = {}  # study -> why the gateway did not take our proposal, for who asks
 
     # what this party starts
 
@@ -114,6 +115,15 @@ class Negotiation:
         )
         await self._outbox.apply(Change(study=row, outgoing=(self._post(Move.PROPOSE, proposal.id, row.proposal),)))
         return proposal
+
+    async def on_refused(self, study: str, error: GatewayRefusedError) -> None:
+        """End a study that the gateway did not take up when we proposed it."""
+        row = await self._known(study)
+        if row.state == StudyState.REQUESTED:
+            self._move(row, Move.STOP)
+            row.reason = f"the gateway did not take the proposal: {error}"
+            self.not_taken[study] = error
+            await self._outbox.apply(Change(study=row))
 
     async def event(self, study: str, change: StudyChange, reason: str, *, certificates: int, head: str) -> None:
         """Sign and post that this party starts or stops a study; `head` is the newest of its `certificates`, worthless without any."""

@@ -100,6 +100,8 @@ class PartyVerbs:
         federation = self._one_federation(arguments.get("federation"))
         proposal = await federation.negotiation.propose(study)
         await federation.send()
+        if (error := federation.negotiation.not_taken.pop(proposal.id, None)) is not None:
+            raise error
         return {"study": proposal.id, "digest": proposal.digest()}
 
     async def _start(self, arguments: Arguments) -> dict[str, Any]:

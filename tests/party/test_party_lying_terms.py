@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from parley_party import studies
-from parley_party.store import Change, Outgoing, PartyStore
+from parley_party.client import GatewayClient
+from parley_party.errors import GatewayRefusedError
+from parley_party.store import COPY, Change, Outgoing, PartyStore
 from parley_party.studykeys import secrets_of
+from parley_party.verbs import PartyVerbs
 from parley_policies.errors import OUTWARD_REASON
 from parley_policies.model.loader import PolicyFile, load_policy
 from parley_policies.negotiation.agreement import Refusal, acceptance, assemble
@@ -26,10 +30,13 @@ from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.limits import ANSWERS_A_DAY, PROPOSALS_A_DAY
 from parley_protocol.negotiation import LEFT_OUT, Finalized, StudyState, Terminated
 from parley_protocol.pacing import DAY_SECONDS, TooManyProposalsError
+from parley_protocol.problems import Problem, Slug
 from parley_protocol.relays import LogProof
+from parley_service.storecopy import copy_store
 
 from tests.attacks.broken_terms import ALTERED, BROKEN, EVERYONE, PARTIES, VICTIM, Altered, Broken
 from tests.party.negotiating import Bench, play
+from tests.policies import policy_samples
 from tests.policies.policy_samples import Federation, changed, key_of, policy_text, proposal_of, study_of
 
 SAMPLE = Federation.of(PARTIES)
@@ -266,6 +273,31 @@ def test_terms_of_a_study_that_nobody_proposed_are_passed_over(tmp_path: Path) -
     play(tmp_path, VICTIM, SAMPLE, work)
 
 
+def test_an_offer_in_a_backup_is_answered_by_nobody_who_restores_it(tmp_path: Path) -> None:
+    """Since the backup was made this party may have signed terms of one cohort; from the copy it would sign those of another."""
+    seen: list[Terms] = []
+
+    async def first(bench: Bench) -> None:
+        await bench.request()
+        seen.append(await honest(bench, study=SECOND))
+        copy_store(tmp_path / "old" / "party.db", tmp_path / "backup.db", COPY)
+        await bench.propose_terms(await honest(bench))
+        assert len(await bench.sent("accept")) == 1
+
+    async def second(bench: Bench) -> None:
+        row = await bench.row()
+        assert (row.state, row.secrets) == (StudyState.TERMINATED, b"")
+        assert "backup" in row.reason
+        await bench.propose_terms(seen[0])
+        assert await bench.sent("accept") == []
+
+    (tmp_path / "old").mkdir()
+    play(tmp_path / "old", VICTIM, SAMPLE, first)
+    (tmp_path / "backup.db").rename(tmp_path / "party.db")
+    (tmp_path / "old" / "keys").rename(tmp_path / "keys")
+    play(tmp_path, VICTIM, SAMPLE, second)
+
+
 # how often a sponsor may ask
 
 
@@ -320,5 +352,25 @@ def test_a_sponsor_is_told_by_its_own_service_when_it_may_propose_again(tmp_path
         assert caught.value.to_problem().do == "Propose again after 2027-03-02 12:00 UTC."
         assert await bench.store.study("ours-100") is None  # its id is still free
         assert len(await bench.sent("propose")) == PROPOSALS_A_DAY
+
+    play(tmp_path, VICTIM, SAMPLE, work)
+
+
+def test_a_proposal_that_the_gateway_does_not_take_ends_here_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(Slug.TOO_MANY_PROPOSALS, "proposals of c-clinic", wanted="at most 2 a day", do="Propose again after …")
+
+    async def post(*_: object) -> int:
+        raise GatewayRefusedError(problem)
+
+    async def work(bench: Bench) -> None:
+        monkeypatch.setattr(GatewayClient, "post", post)
+        verbs = PartyVerbs(cast("Any", None), cast("Any", None), bench.store, {"demo": bench.federation}).table()
+        text = policy_samples.STUDY.format(sponsor=VICTIM, invited=", ".join(f'"{party}"' for party in (VICTIM, *PARTIES[:2])))
+        with pytest.raises(GatewayRefusedError) as caught:
+            await cast("Any", verbs["study.propose"])({"toml": text})
+        assert caught.value.problem is Slug.TOO_MANY_PROPOSALS
+        row = await bench.row("risk")
+        assert row.state == StudyState.TERMINATED
+        assert row.reason == "the gateway did not take the proposal: proposals of c-clinic: wanted at most 2 a day"
 
     play(tmp_path, VICTIM, SAMPLE, work)
