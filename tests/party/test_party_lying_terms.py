@@ -364,7 +364,7 @@ def test_a_proposal_that_the_gateway_does_not_take_ends_here_with_its_reason(tmp
 
     async def work(bench: Bench) -> None:
         monkeypatch.setattr(GatewayClient, "post", post)
-        verbs = PartyVerbs(cast("Any", None), cast("Any", None), bench.store, {"demo": bench.federation}).table()
+        verbs = PartyVerbs(cast("Any", None), cast("Any", None), cast("Any", None), bench.store, {"demo": bench.federation}).table()
         text = policy_samples.STUDY.format(sponsor=VICTIM, invited=", ".join(f'"{party}"' for party in (VICTIM, *PARTIES[:2])))
         with pytest.raises(GatewayRefusedError) as caught:
             await cast("Any", verbs["study.propose"])({"toml": text})
