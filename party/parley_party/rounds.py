@@ -24,7 +24,7 @@ from parley_learning.errors import LearningError
 from parley_policies.enforcement.guard import Leaving, Standing
 from parley_policies.errors import Refused
 from parley_protocol.bound import load_envelope
-from parley_protocol.certificates import Chain, extend, verify_certificate, verify_opened
+from parley_protocol.certificates import Chain, extend, verify_opened
 from parley_protocol.codec import WITHDRAWN, load_relay
 from parley_protocol.effects import SealNow, Send
 from parley_protocol.errors import RemoteProtocolError
@@ -51,6 +51,7 @@ from parley_service.logs import get_log
 from parley_service.sealedfile import write_atomic
 
 from parley_party.bodies import body_path
+from parley_party.certified import certificate_of, list_of
 from parley_party.client import GatewayClient
 from parley_party.computing import Computing, Vectors
 from parley_party.entering import ABSENT, LOST, OVER, RELEASED, RELEASING, Entrance, promise_of
@@ -121,6 +122,11 @@ class StudyRun:
     def study(self) -> str:
         """The study's id."""
         return self.math.terms.study
+
+    @property
+    def _round(self) -> PartyRound | None:
+        """The state of the open round."""
+        return None if self.open is None else self.open.state
 
     # taking up
 
@@ -398,12 +404,12 @@ class StudyRun:
         if notice.round <= self.chain.round:
             await self._outbox.apply(change)
             return
-        certificate = self._certificate(notice)
+        certificate = certificate_of(notice, self._round)
         if certificate is None:
             await self.catch_up()
             await self._outbox.apply(change)
             return
-        listed = self._verified(certificate)
+        listed = list_of(certificate, self.math.terms, self._round)
         if listed.previous != self.chain.head:
             await self.catch_up()
         if notice.round <= self.chain.round:
@@ -411,25 +417,13 @@ class StudyRun:
             return
         await self._take(certificate, listed, load_envelope(notice.opened, "opened sums"), change, notice.sums)
 
-    def _certificate(self, notice: SumOpened) -> Envelope | None:
-        """Return the certificate that came along, or the one that this party revealed for; None if it holds neither."""
-        if notice.certificate:
-            return load_envelope(notice.certificate, "certificate")
-        current = self.open
-        return current.state.certificate if current is not None and current.row.number == notice.round else None
-
     async def catch_up(self) -> None:
         """Take all certified rounds that this party has not, in order: the chain shows that none is left out."""
         while rows := await self._client.history(self.study, self.chain.round):
             for row in rows:
                 certificate = load_envelope(str(row.get("certificate")), "certificate")
-                listed = self._verified(certificate)
+                listed = list_of(certificate, self.math.terms, self._round)
                 await self._take(certificate, listed, load_envelope(str(row.get("opened")), "opened sums"), Change())
-
-    def _verified(self, certificate: Envelope) -> SurvivorList:
-        """Return a certificate's list, its signatures checked, unless it is the one that this party revealed for: they are checked once."""
-        held = self.open.state.verified(certificate) if self.open is not None else None
-        return held or verify_certificate(self.math.terms, certificate)
 
     async def _take(self, certificate: Envelope, listed: SurvivorList, envelope: Envelope, change: Change, inline: str = "") -> None:
         chain, _ = extend(self.chain, self.math.terms, certificate, listed)
