@@ -17,7 +17,7 @@ from typing import Any, Final
 from parley_policies.errors import Conflict
 from parley_policies.negotiation.cohort_terms import HONEST_BESIDE_ONE
 from parley_policies.negotiation.meet import Bounds
-from parley_policies.negotiation.offer import Offer, OfferedSegment
+from parley_policies.negotiation.offer import Offer, OfferedPrivacy, OfferedSegment
 from parley_policies.negotiation.proposal import SUMMARY, ClipWish, Proposal
 from parley_policies.negotiation.terms import MIN_FLOOR, SegmentTerms, Terms
 from parley_policies.negotiation.weights import wanted_weights
@@ -33,6 +33,7 @@ _COMPARED: Final = (
     "trust",
     "max_small_changes",
     "clip_bound",
+    "privacy",
     "weight_cap",
     "weight_cap_of_others",
     "opened_sums_readable_by",
@@ -347,6 +348,8 @@ def _shown(value: object) -> str:
         return ", ".join(_shown(item) for item in value) or "none"
     if isinstance(value, OfferedSegment):
         return f"{value.name} {value.min_parties}"
+    if isinstance(value, OfferedPrivacy):
+        return f"epsilon {value.epsilon:g} a {value.unit}"
     if isinstance(value, ClipWish):
         return f"{value.min} to {value.max}"
-    return str(value)
+    return "none" if value is None else str(value)
