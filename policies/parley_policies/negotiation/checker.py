@@ -8,7 +8,7 @@ only proposes; what it computed is not trusted. Numbered as the argument goes:
 3. every member is invited, enrolled, has the key we know, and is one that the policy permits; those that are neither pinned, nor
    vouched for by an issuer that we believe, nor trusted on first use count as conspirators: floors less those among them must still reach
    this party's own, and more conspirators must be survived;
-4. thresholds and the neighbour graph follow from n and c; what is not negotiable is as strict as the policy;
+4. thresholds and the neighbour graph follow from n and c; what is not negotiable is as strict as the policy, noise among it (`privacy`);
 5. every segment that holds this party is one that it shares, with a floor that its policy accepts and that can be reached;
 6. rounds, bytes, clip bound, encoding and weights stay inside the policy and the sponsor's wishes.
 """
@@ -26,6 +26,7 @@ from parley_policies.negotiation.cohort_terms import HONEST_BESIDE_ONE, smallest
 from parley_policies.negotiation.encoding import summary_encoding, train_encoding, upload_mib
 from parley_policies.negotiation.members import Directory, uncounted
 from parley_policies.negotiation.offer import Offer, check_proposal
+from parley_policies.negotiation.privacy import check_privacy
 from parley_policies.negotiation.proposal import PREPROCESS, SUMMARY, TRAIN, Proposal, studies_of
 from parley_policies.negotiation.terms import MIN_FLOOR, MemberTerms, SegmentTerms, StepTerms, Terms, graph_of, required_threshold
 from parley_policies.negotiation.weights import CappedSegment, is_within
@@ -55,6 +56,7 @@ def check_terms(
     shown = (replace(members[member.party], credentials=member.credentials) for member in terms.members)  # what every round goes by
     phantoms = uncounted(policy, shown, today)
     _check_protection(policy, terms, phantoms)
+    check_privacy(policy, terms, assume)
     _check_steps(policy, terms, proposal, own_offer, phantoms)
     _check_validity(policy, terms, today)
 

@@ -19,6 +19,7 @@ from parley_policies.negotiation.encoding import summary_encoding, train_encodin
 from parley_policies.negotiation.meet import Bounds, meet_all
 from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import Offer
+from parley_policies.negotiation.privacy import privacy_of
 from parley_policies.negotiation.proposal import PREPROCESS, STEPS, SUMMARY, TRAIN, Proposal, ProposedSegment
 from parley_policies.negotiation.terms import (
     MIN_FLOOR,
@@ -76,11 +77,12 @@ def terms_of(proposal: Proposal, cohort: Cohort, members: Directory, gateway: Ga
     clip_bound = _clip_bound(offers, bounds)
     summary, *found = _segments(proposal, cohort, bounds.max_colluders)
     segments, weights = _weighted(offers, tuple(found), threshold)
+    rounds = _rounds(proposal, offers, bounds)
     steps = (
         StepTerms(workload=PREPROCESS, rounds=1, segments=(summary,), encoding=summary_encoding(len(offers))),
         StepTerms(
             workload=TRAIN,
-            rounds=_rounds(proposal, offers, bounds),
+            rounds=rounds,
             segments=segments,
             encoding=train_encoding(clip_bound, len(offers)),
         ),
@@ -100,6 +102,7 @@ def terms_of(proposal: Proposal, cohort: Cohort, members: Directory, gateway: Ga
         graph=graph_of(len(offers), bounds.max_colluders, threshold),
         max_small_changes=int(bounds.max_small_changes),
         clip_bound=clip_bound,
+        privacy=privacy_of(offers, clip_bound, sum(step.rounds for step in steps)),
         robustness="R0",
         opened_sums_readable_by=_readers(bounds),
         exclusions_required=bounds.exclusions_required,

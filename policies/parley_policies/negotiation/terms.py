@@ -134,6 +134,17 @@ class GatewayTerms(Document):
     change_notice_days: Count | None = None
 
 
+class PrivacyTerms(Document):
+    """Noise that hides every member in one sum, and how far each member clips for it (`privacy`)."""
+
+    unit: Literal["record", "person", "party"]
+    adjacency: Literal["add-or-remove-one", "replace-one"]
+    noise_trust: Literal["self", "cohort"]
+    delta: Annotated[float, Field(gt=0, lt=1)]  # the smallest that a member demands
+    noise: Annotated[float, Field(gt=0)]  # standard deviation in each coordinate of an opened sum, model units
+    clip_bounds: tuple[Annotated[float, Field(gt=0)], ...]  # L2 norm of each member's update, in the members' order
+
+
 class Terms(Statement):
     """What all members sign. `digest()` is the agreement digest."""
 
@@ -151,7 +162,8 @@ class Terms(Statement):
     threshold: Positive
     graph: GraphTerms | None = None  # None: everybody masks towards everybody, and shares with everybody
     max_small_changes: Count
-    clip_bound: Annotated[float, Field(gt=0)]  # L2 norm of one member's update, model units
+    clip_bound: Annotated[float, Field(gt=0)]  # L2 norm of one member's update, model units; with noise the largest of all members
+    privacy: PrivacyTerms | None = None  # None: sums are opened without noise
     robustness: Literal["R0"]
     opened_sums_readable_by: Literal["gateway", "parties"]
     exclusions_required: bool
