@@ -211,6 +211,7 @@ class _Reader:
                 self._of("clip_max", everyone),
                 SPONSOR if terms.clip_bound == wishes.clip_bound.max else "",
             ),
+            *self._noise(),
             self._bound(
                 "rounds", rounds, "limits.rounds_a_study", self._of("rounds", everyone), SPONSOR if rounds == wishes.rounds.max + 1 else ""
             ),
@@ -224,6 +225,15 @@ class _Reader:
             ),
             self._bound("valid_until", terms.valid_until, "identity.valid_until", self._of("valid_until", everyone)),
         )
+
+    def _noise(self) -> tuple[Binding, ...]:
+        """Return the cap of each member under the noise of all, and who demands it."""
+        if self.terms.privacy is None:
+            return ()
+        caps = zip(self.terms.members, self.terms.privacy.clip_bounds, strict=True)
+        value = f"{', '.join(f'{member.party} {cap:.3g}' for member, cap in caps)}, under noise of {self.terms.privacy.noise:.3g}"
+        demanding = [offer.party for offer in self.offers if offer.privacy is not None]
+        return (self._bound("caps under noise", value, "differential_privacy.per_study", demanding),)
 
     def at_home(self) -> tuple[AtHome, ...]:
         """Return the parts that are not shared though some member has their objective."""
