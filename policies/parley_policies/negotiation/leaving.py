@@ -15,6 +15,7 @@ from parley_policies.negotiation.cohort_terms import Cohort
 from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import Offer
 from parley_policies.negotiation.outcome import Left
+from parley_policies.negotiation.terms import Terms
 
 VALUE: Final = "value"  # no clause: other choices use more data
 _SAYS: Final = {
@@ -25,7 +26,7 @@ _SAYS: Final = {
 }
 
 
-def left_because(offer: Offer, cohorts: Iterable[Cohort], members: Directory, draw: Callable[[Cohort], object]) -> Left:
+def left_because(offer: Offer, cohorts: Iterable[Cohort], members: Directory, draw: Callable[[Cohort], Terms]) -> Left:
     """Return why `offer`'s party is in none of `cohorts`. `draw` draws up the terms of a cohort, or raises Conflict."""
     chosen = tuple(cohorts)
     open_to_it = [cohort for cohort in chosen if not any(pair_conflict(offer, other, members) for other in cohort.offers)]
@@ -33,9 +34,14 @@ def left_because(offer: Offer, cohorts: Iterable[Cohort], members: Directory, dr
         return _kept_apart(offer, chosen, members)
     larger = sorted((*open_to_it[0].offers, offer), key=lambda item: item.party)
     try:
-        draw(Cohort(tuple(larger)))
+        with_it = draw(Cohort(tuple(larger)))
     except Conflict as conflict:
         return Left(offer.party, conflict.field, f"with it: wanted {conflict.wanted}, got {conflict.got}", conflict.parties)
+    if with_it.max_colluders > draw(open_to_it[0]).max_colluders:
+        together = frozenset(item.party for item in larger)
+        reckoning = [item.party for item in larger if item.colluders + len(together & set(item.uncounted)) == with_it.max_colluders]
+        why = f"with it {with_it.max_colluders} conspirators must be survived, sums must be larger, and fewer data are used"
+        return Left(offer.party, "schemes.colluding_parties_survived", why, tuple(reckoning))
     return Left(offer.party, VALUE, "more data are used without it")
 
 
