@@ -86,6 +86,10 @@ TAMPERINGS: list[tuple[tuple[str | int, ...], object]] = [
     (("purpose",), ["dpv:Marketing"]),
     (("purpose",), []),
     (("taxonomy",), "2020-01-01+0123456789abcdef"),
+    (
+        ("privacy",),
+        {"unit": "record", "adjacency": "add-or-remove-one", "noise_trust": "cohort", "delta": 0.1, "noise": 1.0, "clip_bounds": [1.0]},
+    ),
     (("gateway", "id"), "gw.evil"),
     (("gateway", "key"), OTHER),
     (("gateway", "operator"), "Somebody"),
