@@ -2,7 +2,8 @@
 
 The gateway only proposes: terms are computed by the same pure code that every party runs (`parley_policies.negotiation.cohorts`), and
 nothing counts before every member has signed exactly these terms. Every post is verified against the identity key that the party enrolled
-with. Each method takes one verified step in a draft that the caller records, or raises and changes nothing.
+with. Each method takes one verified step in a draft that the caller records, or raises and changes nothing. Only choosing cohorts takes
+long: that is a `Question`, which the caller has answered in a thread, and whose outcome it then brings back.
 
 A study may split into several cohorts: the first keeps its record, each further one gets a record of its own, with the offers of its
 members, in the same draft. Who is in none is told so in that draft too, in words that are the same whatever the reason. What parties are
@@ -27,7 +28,7 @@ from parley_policies.negotiation.members import Directory
 from parley_policies.negotiation.offer import Decline, Offer
 from parley_policies.negotiation.outcome import Negotiated
 from parley_policies.negotiation.proposal import Proposal
-from parley_policies.negotiation.terms import Terms
+from parley_policies.negotiation.terms import GatewayTerms, Terms
 from parley_protocol.bound import load_envelope
 from parley_protocol.errors import RemoteProtocolError
 from parley_protocol.keyparts import KeyPart, check_boxes, graph_seed, read_key_part, with_path
@@ -55,6 +56,26 @@ from parley_gateway.entries import Answer, StudyEntry
 from parley_gateway.journal import Draft
 
 S = TypeVar("S", bound=Statement)
+Outcome = Negotiated | Conflict | OfferInvalid | None  # None: nobody made an offer
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What terms are computed from. It shares nothing with the study, so it can be answered in a thread."""
+
+    proposal: Proposal
+    offers: tuple[Offer, ...]
+    directory: Directory
+    gateway: GatewayTerms
+
+    def answer(self) -> Outcome:
+        """Compute terms. With a hundred parties the solver may take the better part of a minute."""
+        if not self.offers:
+            return None
+        try:
+            return negotiate(self.proposal, self.offers, self.directory, self.gateway)
+        except (Conflict, OfferInvalid) as conflict:
+            return conflict
 
 
 @dataclass(slots=True)
@@ -183,24 +204,22 @@ class Negotiation:
 
     # offers
 
-    def offer(self, draft: Draft, record: StudyRecord, party: str, text: str) -> tuple[StudyRecord, ...]:
-        """Take an offer; with the last answer, compute terms. Returns the records of further cohorts."""
+    def offer(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
+        """Take an offer. After the last answer `is_answered` says so."""
         envelope, offer = self.read(party, text, Offer)
         self._require_answerable(record, party, offer.party, offer.study, offer.proposal_digest)
         state = require_move(record.state, Move.OFFER, record.id)
         record.answer(draft, replace(record.answers[party], offer=envelope.dump().decode()))
         record.change(draft, state)
         draft.note(record.id, f"{party} made an offer")
-        return self._compute(draft, record) if not record.waits_for() else ()
 
-    def decline(self, draft: Draft, record: StudyRecord, party: str, text: str) -> tuple[StudyRecord, ...]:
-        """Take a decline; with the last answer, compute terms. Returns the records of further cohorts."""
+    def decline(self, draft: Draft, record: StudyRecord, party: str, text: str) -> None:
+        """Take a decline. After the last answer `is_answered` says so."""
         _, decline = self.read(party, text, Decline)
         self._require_answerable(record, party, decline.party, decline.study, decline.proposal_digest)
         record.change(draft, require_move(record.state, Move.DECLINE, record.id))
         record.answer(draft, replace(record.answers[party], declined=True))
         draft.note(record.id, f"{party} declined")
-        return self._compute(draft, record) if not record.waits_for() else ()
 
     def _require_answerable(self, record: StudyRecord, party: str, author: str, study: str, proposal: str) -> None:
         got, wanted = (author, study, proposal), (party, record.id, record.proposal.digest())
@@ -217,29 +236,30 @@ class Negotiation:
                 got="a later one",
             )
 
-    def is_due(self, record: StudyRecord) -> bool:
-        """Whether the day for answers is over, and terms are to be computed from those that came."""
-        waits = record.state in {StudyState.REQUESTED, StudyState.OFFERED}
-        return waits and self._today() > record.proposal.wishes.answer_by
+    def is_answered(self, record: StudyRecord) -> bool:
+        """Whether terms are to be computed: everybody has answered, or the day for answers is over."""
+        if record.state not in {StudyState.REQUESTED, StudyState.OFFERED}:
+            return False
+        return not record.waits_for() or self._today() > record.proposal.wishes.answer_by
 
-    def close_answers(self, draft: Draft, record: StudyRecord) -> tuple[StudyRecord, ...]:
-        """Compute terms from the offers that came in time. Returns the records of further cohorts."""
-        draft.note(record.id, f"the day for answers is over; none came of {', '.join(record.waits_for())}")
-        return self._compute(draft, record)
+    def question(self, record: StudyRecord) -> Question:
+        """Return what terms are computed from: the answers that came, without those of parties that were revoked since."""
+        directory = self.directory(record)
+        texts = [answer.offer for answer in record.answers.values() if answer.offer and answer.party in directory]
+        offers = tuple(Offer.parse(load_envelope(text, "offer").payload) for text in texts)
+        return Question(record.proposal, offers, directory, self._desk.gateway)
 
-    def _compute(self, draft: Draft, record: StudyRecord) -> tuple[StudyRecord, ...]:
-        directory = self.directory(record)  # without those revoked since they answered
-        offers = [Offer.parse(load_envelope(a.offer, "offer").payload) for a in record.answers.values() if a.offer and a.party in directory]
-        if not offers:
-            draft.note(record.id, "nobody made an offer")
+    def conclude(self, draft: Draft, record: StudyRecord, outcome: Outcome) -> tuple[StudyRecord, ...]:
+        """Propose the terms that were computed, or end the study. Returns the records of further cohorts."""
+        if lacking := record.waits_for():
+            draft.note(record.id, f"the day for answers is over; none came of {', '.join(lacking)}")
+        if not isinstance(outcome, Negotiated):
+            draft.note(record.id, "nobody made an offer" if outcome is None else f"no terms: {outcome}")
             self.terminate(draft, record, NO_TERMS)
             return ()
-        try:
-            negotiated = negotiate(record.proposal, offers, directory, self._desk.gateway)
-        except (Conflict, OfferInvalid) as conflict:
-            draft.note(record.id, f"no terms: {conflict}")
-            self.terminate(draft, record, NO_TERMS)
-            return ()
+        return self._propose_terms(draft, record, outcome)
+
+    def _propose_terms(self, draft: Draft, record: StudyRecord, negotiated: Negotiated) -> tuple[StudyRecord, ...]:
         draft.note(record.id, _result(negotiated))
         cohorts = [self._split_off(draft, record, terms) for terms in negotiated.terms[1:]]
         self._agree(draft, record, negotiated.terms[0])

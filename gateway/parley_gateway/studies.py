@@ -11,6 +11,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from parley_crypto.errors import CryptoError
@@ -30,7 +31,7 @@ from parley_protocol.phases import Event
 from parley_protocol.problems import Slug
 from parley_protocol.records import RECORD, CredentialsShown, OfferRecord, Participation, PolicyActivated, StudyChange, StudyEvent
 from parley_protocol.relays import Post
-from parley_service.errors import RequestError
+from parley_service.errors import RequestError, StoreError
 from parley_service.logs import get_log
 
 from parley_gateway.desk import Desk
@@ -53,6 +54,7 @@ class Studies:
         self._rounds: dict[str, Rounds] = {}
         self._posted: dict[tuple[str, str], asyncio.Future[None] | None] = {}
         self._ticker: asyncio.Task[None] | None = None
+        self._settling: dict[str, asyncio.Task[None]] = {}  # studies whose terms are being computed
 
     # an earlier start
 
@@ -105,13 +107,14 @@ class Studies:
         self._ticker = asyncio.create_task(self._tick())
 
     async def stop(self) -> None:
-        """Let no more time pass, and wait for sums that are being opened."""
+        """Let no more time pass, and wait for sums that are being opened and terms that are being computed."""
         if self._ticker is not None:
             self._ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
         for rounds in self._rounds.values():
             await rounds.settle()
+        await asyncio.gather(*self._settling.values(), return_exceptions=True)
 
     async def _tick(self) -> None:
         while True:
@@ -129,10 +132,30 @@ class Studies:
         for record in list(self._records.values()):
             if record.state is StudyState.RUNNING:
                 self._rounds[record.id].tick()
-            elif self._negotiation.is_due(record):
-                draft = self._desk.journal.draft()
-                self._adopt(self._negotiation.close_answers(draft, record))
-                self._desk.journal.record(draft)
+            else:
+                self._settle_if_answered(record)
+
+    # terms
+
+    def _settle_if_answered(self, record: StudyRecord) -> None:
+        """Have terms computed beside everything else, once there is nothing more to wait for. After a restart the next tick does it."""
+        if record.id not in self._settling and self._negotiation.is_answered(record):
+            task = self._settling[record.id] = asyncio.create_task(self._settle(record))
+            task.add_done_callback(partial(self._settled, record.id))
+
+    async def _settle(self, record: StudyRecord) -> None:
+        question = self._negotiation.question(record)
+        outcome = await asyncio.to_thread(question.answer)
+        if not self._negotiation.is_answered(record) or self._negotiation.question(record) != question:
+            return  # taken back meanwhile; or a party was revoked: the next tick asks again
+        draft = self._desk.journal.draft()
+        self._adopt(self._negotiation.conclude(draft, record, outcome))
+        await self._desk.journal.record(draft)
+
+    def _settled(self, study: str, task: asyncio.Task[None]) -> None:
+        del self._settling[study]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._desk.on_failure(StoreError(f"study {study}: computing terms failed: {error!r}", problem=Slug.INTERNAL))
 
     # posts
 
@@ -163,6 +186,8 @@ class Studies:
             raise
         draft.entries.posts.append(Posted(party, post_id))
         self._posted[party, post_id] = future = self._desk.journal.record(draft)
+        if kind in {Move.OFFER, Move.DECLINE}:
+            self._settle_if_answered(self._records[study])
         await future
         return True
 
@@ -215,9 +240,9 @@ class Studies:
         record = self._asked(party, study) if kind in {Move.OFFER, Move.DECLINE} else self.find(party, study)
         match Move(kind):
             case Move.OFFER:
-                self._adopt(self._negotiation.offer(draft, record, party, text))
+                self._negotiation.offer(draft, record, party, text)
             case Move.DECLINE:
-                self._adopt(self._negotiation.decline(draft, record, party, text))
+                self._negotiation.decline(draft, record, party, text)
             case Move.ACCEPT:
                 self._negotiation.accept(draft, record, party, _acceptance(post))
                 if record.state is StudyState.FINALIZED:

@@ -170,7 +170,8 @@ def test_when_all_decline_everybody_is_told_the_same(tmp_path: Path) -> None:
         for name, party in federation.parties.items():
             await party.sign("decline", "heart", Decline(study="heart", proposal_digest=made.digest(), party=name))
         for party in federation.parties.values():
-            _, ended = await party.poll()
+            party.cursor = (await party.poll())[0]["seq"]  # what was asked
+            (ended,) = await party.poll(5)
             assert Terminated.model_validate(ended["body"]).reason == NO_TERMS
 
     run(tmp_path, work)
