@@ -234,7 +234,7 @@ def test_diff_says_what_loosens_and_who_must_sign(capsys: pytest.CaptureFixture[
     assert result["changes"][1]["now"] == "A dataset is used only while at least 300 people are left in it after exclusions."
     assert main(["policy", "diff", str(hospital()), str(new)]) == 0
     text = capsys.readouterr().out
-    assert "loosens: all of role:data-protection-officer, role:it-security must sign" in text
+    assert "loosens sums.min_parties: all of role:data-protection-officer, role:it-security must sign" in text
     assert "tightens: permits less" in text
 
 

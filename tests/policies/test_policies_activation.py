@@ -96,7 +96,7 @@ def test_tightening_needs_any_one_role_and_loosening_all() -> None:
 
 
 def test_nobody_tightens_without_a_signature() -> None:
-    assert "any one role" in refused(first(), file_of(2, edits=TIGHTER)).do
+    assert "only tightens: any one of role:" in refused(first(), file_of(2, edits=TIGHTER)).do
 
 
 def test_what_loosens_may_be_left_to_one_role_by_a_policy_that_says_so() -> None:

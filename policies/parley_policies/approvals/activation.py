@@ -30,7 +30,7 @@ from parley_crypto.signing import Envelope
 from parley_policies.approvals.holders import Holders, read_holders, roles_of, signed_for_role
 from parley_policies.approvals.statements import PolicyApproval
 from parley_policies.errors import ApprovalInvalid, Refused
-from parley_policies.model.changes import Direction, changes
+from parley_policies.model.changes import signatures
 from parley_policies.model.loader import PolicyFile
 
 _CLAUSE = "approval.policy"
@@ -90,10 +90,8 @@ def needed(old: Activated | None, new: PolicyFile, holders: Holders) -> Needed:
     everybody = tuple(dict.fromkeys((*before, *roles)))
     if any(old.holders.keys.get(role) != key for role, key in holders.keys.items()):
         return Needed(everybody, (), "it changes whose key holds a role: every role must sign, with the old keys and the new ones")
-    loosened = [change.clause for change in changes(old.file.policy, new.policy) if change.direction is Direction.LOOSENS]
-    if loosened and old.file.policy.approval.loosening_needs_all:
-        return Needed(everybody, (), f"it loosens {', '.join(loosened)}: every role of the policy in force and of the new one must sign")
-    return Needed((), tuple(before), f"it loosens {', '.join(loosened)}" if loosened else "it only tightens: any one role must sign")
+    rule = signatures(old.file.policy, new.policy)
+    return Needed(everybody if rule.all_of else (), tuple(before) if rule.any_of else (), f"it {rule}")
 
 
 def _check_version(old: Activated | None, new: PolicyFile, today: date) -> None:

@@ -97,13 +97,13 @@ def signatures(old: PrivacyPolicy, new: PrivacyPolicy) -> Signatures:
     before, after = old.approval, new.approval
     everybody = tuple(dict.fromkeys((*before.policy, *after.policy)))
     fresh = sorted({*after.policy, *after.agreement} - {*before.policy, *before.agreement})
-    loosens = not is_tightening(old, new)
-    if loosens and before.loosening_needs_all:
-        return Signatures(everybody, (), "loosens")
+    loosened = ", ".join(change.clause for change in changes(old, new) if change.direction is Direction.LOOSENS)
+    if loosened and before.loosening_needs_all:
+        return Signatures(everybody, (), f"loosens {loosened}")
     if fresh:
         return Signatures(everybody, (), f"names new roles ({', '.join(fresh)}), whose keys are taken up")
-    if loosens:
-        return Signatures((), before.policy, "loosens, and approval.loosening_needs_all is false")
+    if loosened:
+        return Signatures((), before.policy, f"loosens {loosened}, and approval.loosening_needs_all is false")
     return Signatures((), before.policy, "only tightens" if changes(old, new) else "changes nothing")
 
 
