@@ -20,12 +20,16 @@ from parley_learning.settings import TrainSettings, parse_settings
 
 @dataclass(frozen=True, slots=True)
 class StudyLearning:
-    """Columns, objectives, model and training settings of one study."""
+    """Columns, model (with its goals) and training settings of one study."""
 
     columns: Columns
-    objectives: tuple[Objective, ...]
     model: ModelSpec
     settings: TrainSettings
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The learning goals, in order of their ids: those of the model."""
+        return self.model.goals
 
     def objective(self, name: str) -> Objective:
         """Return the objective of that id; ColumnError if the study has none."""
@@ -48,4 +52,4 @@ def parse_study(
     for spec in table.specs:
         if unknown := sorted(set(spec.objectives) - known):
             raise ColumnError(f"column {spec.name}: wanted objectives of the study ({', '.join(sorted(known))}), got {', '.join(unknown)}")
-    return StudyLearning(table, goals, parse_model(model, table.feature_names, goals), parse_settings(training or {}))
+    return StudyLearning(table, parse_model(model, table.feature_names, goals), parse_settings(training or {}))

@@ -128,8 +128,7 @@ def make_offer(
 
     `records` is the number of people after exclusions in `dataset`; `objectives` those of the study it has labels for; `members` the
     party's own view of the directory; `salt` at least 16 random bytes, kept by the party to prove later which policy it offered under;
-    `channel_key` and `commitment` (hexadecimal) belong to secrets that the party drew for this study and keeps. `assume` as in
-    `check_proposal`.
+    `channel_key` and `commitment` (hexadecimal) belong to secrets that it drew for this study. `assume` as in `check_proposal`.
     """
     policy = active.policy
     if len(salt) < MIN_SALT_BYTES:
@@ -138,8 +137,7 @@ def make_offer(
     served = _served(proposal, objectives)
     check_columns(policy, proposal, served)
     check_dataset(policy, dataset, records)
-    if today > proposal.wishes.answer_by:
-        raise Refused("wishes.answer_by", f"an answer up to {proposal.wishes.answer_by}", f"{today}")
+    _check_day(proposal, today)
     return Offer(
         study=proposal.id,
         proposal_digest=proposal.digest(),
@@ -171,6 +169,11 @@ def make_offer(
         exclusions_required=policy.data.exclusions_required,
         valid_until=policy.identity.valid_until,
     )
+
+
+def _check_day(proposal: Proposal, today: date) -> None:
+    if today > proposal.wishes.answer_by:
+        raise Refused("wishes.answer_by", f"an answer up to {proposal.wishes.answer_by}", f"{today}")
 
 
 def check_proposal(
