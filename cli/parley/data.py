@@ -78,8 +78,7 @@ def _objectives(config: PartyConfig, name: str, asked: StudyContent | None) -> t
     """Return the objectives whose labels the dataset maps; if it maps none, all of the study's, so that the lack of a label shows."""
     if asked is None:
         return ()
-    mapped = config.data[name].map
-    return tuple(item.id for item in asked.objectives if item.label in mapped) or tuple(item.id for item in asked.objectives)
+    return asked.labelled(config.data[name].map) or tuple(item.id for item in asked.objectives)
 
 
 def _specs(asked: StudyContent | None, objectives: tuple[str, ...]) -> tuple[ColumnSpec, ...] | None:

@@ -62,7 +62,7 @@ def show(context: typer.Context, model: ModelName) -> None:
         "agreement": card.agreement_digest,
         "parameters": f"{card.parameters_digest} ({len(found.state.parameters)} values)",
         "model": f"{card.model.kind} {', '.join(map(str, card.model.hidden))}".rstrip(),
-        "predicts": ", ".join(f"{goal.id} ({goal.label} is 1)" for goal in card.objectives),
+        "predicts": "; ".join(f"{goal.id}: {goal.says()}" for goal in card.objectives).replace("`", ""),
         **{f"use: {name}": value for name, value in use.items()},
     }
     columns = [
@@ -112,7 +112,7 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="STUDY[/VERSION]|FILE", help="A version kept here, or a model file.")],
     *,
     data: Annotated[str, typer.Option(help="A [data.NAME] of party.toml, or a CSV or Parquet file.")],
-    out: Annotated[Path, typer.Option(help="The CSV file of predictions: row number, and a column an objective.")],
+    out: Annotated[Path, typer.Option(help="The CSV file of predictions: row number, and a column a prediction.")],
     like: Annotated[str | None, typer.Option(help="Read the file by this dataset's query and map; else by the study's own.")] = None,
 ) -> None:
     """Predict for our own rows. A file is read by the query and the map of the dataset that the study uses here."""

@@ -264,12 +264,11 @@ def _loosened(view: StudyView, policy: PolicyFile) -> tuple[OwnLoosening, ...]:
     """Return what we could loosen in our policy as it is now, for a study that has not ended well."""
     from parley_party.own_loosening import Standing, own_loosenings  # noqa: PLC0415
 
-    labels = {objective.id for objective in view.proposal.objectives if objective.label in policy.policy.data.columns}
     standing = Standing(
         policy=policy,
         proposal=view.proposal,
         members=view.directory,
-        objectives=view.objectives or tuple(sorted(labels)),
+        objectives=view.objectives or view.proposal.labelled(policy.policy.data.columns),
         told="hidden" if view.offer is None else view.offer.records,
         terms=None if view.agreement is None else view.agreement.terms,
     )

@@ -55,7 +55,7 @@ class Datasets:
             elif missing:
                 lacking.append(f"{name} does not map {', '.join(missing[:8])}")
             elif not objectives:
-                lacking.append(f"{name} maps no label of {', '.join(item.label for item in proposal.objectives)}")
+                lacking.append(f"{name} maps no label of {', '.join(' with '.join(item.columns) for item in proposal.objectives)}")
             else:
                 return Chosen(name, await self._people(name, proposal, objectives), objectives)
         raise Refused(
@@ -65,7 +65,7 @@ class Datasets:
     def _fit(self, name: str, proposal: Proposal) -> tuple[list[str], tuple[str, ...]]:
         mapped = self._config.data[name].map
         missing = [column for column in proposal.needed_columns(()) if column not in mapped]
-        return missing, tuple(sorted(item.id for item in proposal.objectives if item.label in mapped))
+        return missing, proposal.labelled(mapped)
 
     async def _people(self, name: str, proposal: Proposal, objectives: tuple[str, ...]) -> int:
         trainer, rows = await self.start(name, proposal, objectives)

@@ -311,3 +311,54 @@ def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_only_safe_lines_are_logged(line: str, kept: str | None) -> None:
     assert safe_line(line) == kept
+
+
+KINDS = StudyTables(
+    columns={
+        "age": {"type": "float", "unit": "year", "range": [18, 110]},
+        "stage": {"type": "int", "range": [0, 3], "objectives": ["stage"]},
+        "cost": {"type": "float", "range": [0, 9000], "objectives": ["cost"]},
+        "visits": {"type": "int", "range": [0, 40], "objectives": ["visits"]},
+        "months": {"type": "float", "range": [0, 60], "objectives": ["life"]},
+        "died": {"type": "bool", "objectives": ["life"]},
+    },
+    objectives=(
+        {"id": "cost", "label": "cost", "kind": "regression"},
+        {"id": "life", "label": "months", "kind": "survival", "event": "died", "intervals": 4},
+        {"id": "stage", "label": "stage", "kind": "multiclass"},
+        {"id": "visits", "label": "visits", "kind": "count"},
+    ),
+    model={"kind": "mlp", "hidden": [4]},
+    training={"epochs": 2},
+)
+EVERY = ("cost", "life", "stage", "visits")
+
+
+def test_the_trainer_reads_trains_scores_and_predicts_every_kind_of_objective(tmp_path: Path) -> None:
+    rows = [f"p{i},{18 + i % 80},{i % 4},{i % 80 * 100},{i % 23},{60 - i % 50},{int(i % 3 > 0)}" for i in range(240)]
+    (tmp_path / "visits.csv").write_text("\n".join(["pid,age,stage,cost,visits,months,died", *rows]) + "\n", encoding="utf-8")
+    columns = {name: MappedColumn(name, unit="year" if name == "age" else "") for name in KINDS.columns}
+    data = DatasetConfig(
+        "hf", {"visits": "visits.csv"}, "SELECT * FROM visits", columns, unit="pid", held_out=HeldOut(0.3), folder=tmp_path
+    )
+
+    async def work() -> None:
+        async with running(tmp_path) as trainer:
+            await trainer.load(data, KINDS, EVERY)
+            await trainer.scaling(await trainer.summary())
+            parameters = await trainer.first_parameters(SEED)
+            update = await trainer.update(parameters, 1.0, SEED)
+            assert {name: part.size for name, part in update.parts.items()} == {
+                "trunk": 8, "head:cost": 5, "head:life": 20, "head:stage": 20, "head:visits": 5,
+            }  # fmt: skip
+            scores = await trainer.evaluate(parameters)
+            assert {name: score.metric for name, score in scores.items()} == {
+                "cost": "r2", "life": "concordance", "stage": "macro_auc", "visits": "d2",
+            }  # fmt: skip
+            alone = await trainer.baselines(SEED)
+            assert alone["cost"].linear.value == pytest.approx(1.0, abs=0.05)  # cost is a linear function of age
+            predicted = await trainer.predict(data, parameters)
+            assert [name for name in predicted if name.startswith("life")] == ["life>15", "life>30", "life>45", "life>60"]
+            assert len(predicted) == 10
+
+    asyncio.run(work())

@@ -108,3 +108,13 @@ def test_segments_of_a_party_are_the_shared_ones_and_its_own_heads() -> None:
     assert summary is not None
     assert summary.length == 7
     assert proposal.segment_of("head:none") is None
+
+
+def test_a_survival_objective_is_served_only_with_time_and_event() -> None:
+    content = proposal_of(["a-clinic", "b-clinic", "c-clinic"])
+    life = content.objectives[0].model_copy(update={"kind": "survival", "event": "died"})
+    content = content.model_copy(update={"objectives": (life, *content.objectives[1:])})
+    other = content.objectives[1]
+    assert content.labelled({life.label, other.label}) == (other.id,)
+    assert content.labelled({life.label, "died"}) == (life.id,)
+    assert content.labelled(()) == ()

@@ -9,7 +9,7 @@ A study with the workload `train@1` has two steps: `preprocess@1`, one round ove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Annotated, ClassVar, Final, Literal, Self
 
@@ -213,6 +213,10 @@ class StudyContent(Document):
             if unknown := sorted(set(column.objectives) - set(ids)):
                 raise broken_rule(f"columns.{name}.objectives", f"objectives of the study ({', '.join(ids)})", ", ".join(unknown))
         return self
+
+    def labelled(self, columns: Collection[str]) -> tuple[str, ...]:
+        """Return the objectives whose label can be read from these columns, in id order: of a survival one the event as well."""
+        return tuple(sorted(item.id for item in self.objectives if set(item.columns) <= set(columns)))
 
     def needed_columns(self, objectives: tuple[str, ...]) -> tuple[str, ...]:
         """Return what a party with these objectives must map, in name order: every feature and the labels of its own."""

@@ -262,7 +262,7 @@ class _Settling:
             records = max(_RECORDS, policy.data.min_people or 0)
             self._assume(party, RECORDS, f"{records:,}", "enough for its own policy")
         if objectives is None:
-            readable = tuple(objective.id for objective in self.study.objectives if objective.label in policy.data.columns)
+            readable = self.study.labelled(policy.data.columns)
             objectives = readable
             self._assume(party, LABELS, ", ".join(readable) or "nothing", "labels that its policy lets be read")
         return OwnData(dataset, records, objectives)
